@@ -1,0 +1,124 @@
+import type { OrderKey } from '../store/unit-of-work.js';
+import type { Deps } from './deps.js';
+import { DomainError } from './errors.js';
+import { earlierRequest, rememberRequest, requestKey, type RequestOf } from './idempotency.js';
+import { platformNumber, uuidv7 } from './ids.js';
+import type { Money } from './money.js';
+import { Payment, type PaymentId } from './payment.js';
+import type { Actor } from './payment-log.js';
+import { isOpen } from './payment-status.js';
+import { placeOrder } from './place-order.js';
+import type { CheckoutKind, PlatformName } from './platform.js';
+
+export interface CreatePayment {
+  readonly request: RequestOf;
+  readonly actor: Actor;
+  readonly appId: string;
+  readonly orderId: string;
+  readonly userId: string;
+  readonly platform: PlatformName;
+  /** Null: the platform's default account. */
+  readonly merchantAccount: string | null;
+  readonly amount: Money;
+  readonly subject: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly expireAt: Date | null;
+  readonly kind: Initiated | Registered;
+}
+
+/** This service places the order. */
+export interface Initiated {
+  readonly origin: 'INITIATED';
+  readonly checkout: CheckoutKind;
+  readonly returnUrl: string | null;
+  readonly buyerId: string | null;
+}
+
+/** Another service placed the order; this one records it and keeps it true. */
+export interface Registered {
+  readonly origin: 'REGISTERED';
+  readonly merchantOrderNo: string;
+  readonly platformOrderTime: string;
+  readonly platformTransactionId: string | null;
+}
+
+/** An initiated order without an expiry of its own is open this long. */
+export const DEFAULT_EXPIRY_MS = 2 * 3600_000;
+/** The first look at a fresh order; a buyer needs at least this long. */
+const FIRST_QUERY_MS = 5_000;
+
+/**
+ * Creates the record and, for an initiated payment, places the order. The record is committed before the platform is called, so
+ * that a crash in between leaves what was in doubt; a repetition with the same request id goes on where the first one stopped.
+ */
+export async function createPayment(
+  deps: Deps,
+  input: CreatePayment,
+  signal?: AbortSignal,
+): Promise<{ payment: Payment; replayed: boolean }> {
+  const merchantAccount = input.merchantAccount ?? deps.platforms.defaultAccount(input.platform);
+  if (input.kind.origin === 'INITIATED') deps.platforms.adapter(input.platform, merchantAccount);
+
+  const id = uuidv7(deps.clock.now());
+  const recorded = await deps.work.run(
+    {
+      request: requestKey(input.request, input.appId),
+      order: orderOf(input, merchantAccount, id),
+      decide: (view) => {
+        const earlier = earlierRequest(view, input.request, input.appId);
+        if (earlier !== undefined) return { id: earlier.paymentId, replayed: true, payment: null };
+
+        const order = orderOf(input, merchantAccount, id);
+        const taken = view.paymentOfOrder(order);
+        if (taken !== undefined) throw orderExists(taken, order);
+
+        const act = view.act(input.actor);
+        const payment = Payment.create(fieldsOf(input, merchantAccount, id, view.at), act);
+        view.add(payment);
+        rememberRequest(view, input.request, { appId: input.appId, paymentId: id });
+        deps.applyWaiting(view, payment, act);
+        view.syncDue(payment, new Date(view.at.getTime() + FIRST_QUERY_MS));
+        return { id, replayed: false, payment };
+      },
+    },
+    signal,
+  );
+
+  const payment = recorded.payment ?? (await deps.orm.em.fork().findOneOrFail(Payment, { id: recorded.id }));
+  const unplaced = payment.origin === 'INITIATED' && payment.checkout === null && isOpen(payment.status);
+  return { payment: unplaced ? await placeOrder(deps, payment) : payment, replayed: recorded.replayed };
+}
+
+function orderOf(input: CreatePayment, merchantAccount: string, id: PaymentId): OrderKey {
+  const { kind, platform } = input;
+  return kind.origin === 'REGISTERED'
+    ? { platform, merchantAccount, merchantOrderNo: kind.merchantOrderNo, platformOrderTime: kind.platformOrderTime }
+    : { platform, merchantAccount, merchantOrderNo: platformNumber(id), platformOrderTime: '' };
+}
+
+function fieldsOf(input: CreatePayment, merchantAccount: string, id: PaymentId, at: Date) {
+  const { kind, appId, orderId, userId, subject, metadata, amount } = input;
+  const initiated = kind.origin === 'INITIATED';
+  return {
+    ...orderOf(input, merchantAccount, id),
+    id,
+    appId,
+    orderId,
+    userId,
+    subject,
+    metadata,
+    amount,
+    origin: kind.origin,
+    platformTransactionId: initiated ? null : kind.platformTransactionId,
+    checkoutKind: initiated ? kind.checkout : null,
+    returnUrl: initiated ? kind.returnUrl : null,
+    buyerId: initiated ? kind.buyerId : null,
+    expireAt: input.expireAt ?? (initiated ? new Date(at.getTime() + DEFAULT_EXPIRY_MS) : null),
+  };
+}
+
+function orderExists(payment: Payment, order: OrderKey): DomainError {
+  return new DomainError('ORDER_EXISTS', `order ${order.merchantOrderNo} of ${order.platform} is payment ${payment.id} already`, {
+    metadata: { payment_id: payment.id, merchant_order_no: order.merchantOrderNo, platform: order.platform },
+  });
+}

@@ -1,0 +1,174 @@
+/**
+ * The port to a payment platform: what every adapter does, in the words of the domain. An adapter translates the platform's
+ * protocol and vocabulary and decides nothing about a payment; business results are values, never exceptions.
+ */
+import type { Money } from './money.js';
+import type { NegativeStatus } from './payment-status.js';
+
+export const PLATFORMS = ['ALIPAY', 'WECHATPAY', 'UNIONPAY'] as const;
+export type PlatformName = (typeof PLATFORMS)[number];
+
+export interface PlatformAdapter {
+  readonly platform: PlatformName;
+  readonly merchantAccount: string;
+
+  /** Places the order. Repeating it with the same order is safe: the platform knows the order by its number. */
+  create(order: NewOrder, call: Call): Promise<CallOutcome<Checkout>>;
+  query(order: OrderIdentity, call: Call): Promise<CallOutcome<PaymentReport>>;
+  /** Closes an unpaid order. What became of it, when the platform says so. */
+  close(order: OrderIdentity, call: Call): Promise<CallOutcome<CloseReport>>;
+  /** Sends a refund. Repeating it with the same refund number moves money at most once. */
+  refund(refund: NewRefund, call: Call): Promise<RefundReport>;
+  queryRefund(refund: RefundIdentity, call: Call): Promise<RefundReport>;
+  /** Verifies and reads one delivery over its raw bytes. Does no network call. */
+  readNotification(delivery: Delivery): Reading;
+  /** How the platform wants a delivery answered. */
+  readonly replies: Readonly<Record<'stored' | 'refused' | 'failed', HttpReply>>;
+}
+
+/** A call to the platform: when it must be over, and the time it is made. */
+export interface Call {
+  readonly signal: AbortSignal;
+  readonly at: Date;
+}
+
+/** What the platform did with a call that asked it to do something. */
+export type CallOutcome<T> =
+  | { readonly kind: 'ACCEPTED'; readonly value: T }
+  /** Definitely not done. What to make of it: a final refusal, a reason to query, or a number that belongs to another order. */
+  | (Failure & { readonly kind: 'REJECTED'; readonly meaning: 'FINAL' | 'QUERY' | 'CONFLICT' })
+  /** It may or may not have been done: time-out, 5xx, HTML, bad or missing signature. */
+  | (Failure & { readonly kind: 'UNKNOWN' })
+  /** Nothing was sent. */
+  | (Failure & { readonly kind: 'UNREACHABLE' })
+  /** Refused at the door, not done; later. */
+  | (Failure & { readonly kind: 'RATE_LIMITED' })
+  /** Refused at the door for a fault of ours (keys, ids, permission, parameters); not done. */
+  | (Failure & { readonly kind: 'MISCONFIGURED' });
+
+export interface Failure {
+  /** The platform's own code, or a transport word such as `TIMEOUT`. */
+  readonly code: string;
+  readonly message: string;
+}
+
+export type CheckoutKind = 'QR_CODE' | 'PAGE' | 'WAP' | 'APP' | 'JSAPI';
+
+export interface NewOrder {
+  readonly merchantOrderNo: string;
+  readonly platformOrderTime: string;
+  readonly subject: string;
+  readonly amount: Money;
+  readonly checkout: CheckoutKind;
+  readonly expireAt: Date;
+  readonly returnUrl: string | null;
+  /** The platform's id of the buyer, where the checkout kind needs it. */
+  readonly buyerId: string | null;
+}
+
+/** What the buyer needs in order to pay. */
+export interface Checkout {
+  readonly form: 'QR_TEXT' | 'FORM_HTML' | 'REDIRECT_URL' | 'APP_PARAMETERS';
+  readonly value: string;
+}
+
+/** How the platform knows an order. `platformOrderTime` is empty where the number alone identifies it. */
+export interface OrderIdentity {
+  readonly merchantOrderNo: string;
+  readonly platformOrderTime: string;
+  readonly platformTransactionId: string | null;
+}
+
+export interface NewRefund extends RefundIdentity {
+  readonly amount: Money;
+  /** The amount of the whole payment; some platforms want it beside the refund's. */
+  readonly paid: Money;
+  readonly reason: string;
+  /** Counts sends of this refund: a definite refusal of a repeated send is no proof that the first one failed. */
+  readonly attempt: number;
+}
+
+export interface RefundIdentity {
+  readonly order: OrderIdentity;
+  readonly platformRefundNo: string;
+  /** When the refund was last sent; null when it never was. */
+  readonly sentAt: Date | null;
+}
+
+/** What the platform says about a payment, as a class of evidence. */
+export type PaymentEvidence = {
+  /** The platform's time of what it reports; the time of asking where it gives none. */
+  readonly at: Date;
+  /** The platform's own word, verbatim. */
+  readonly word: string;
+} & (
+  | { readonly class: 'AWAITING_BUYER' | 'IN_PROGRESS' | 'INCONCLUSIVE' | 'UNMAPPED' | 'NOT_FOUND' | 'MONEY_UNCLEAR' }
+  | ({ readonly class: 'PAID' } & PaidEvidence)
+  | { readonly class: 'NEGATIVE_FINAL'; readonly status: NegativeStatus }
+);
+
+export interface PaidEvidence {
+  readonly amount: Money;
+  readonly transactionId: string;
+  /** The account that took the money, where the platform names it; null where the signature alone says so. */
+  readonly merchantAccount: string | null;
+  /** Everything refunded so far by the platform's own sum, in minor units; null where it does not say. */
+  readonly refundedTotal: bigint | null;
+  /** False once the platform refuses any refund of it. */
+  readonly refundable: boolean;
+}
+
+export interface PaymentReport {
+  readonly evidence: PaymentEvidence;
+}
+
+export interface CloseReport {
+  /** CLOSED: closed at the platform now or before. NOT_CLOSABLE_YET: the platform does not know the order, or offers no close. */
+  readonly result: 'CLOSED' | 'NOT_CLOSABLE_YET';
+  readonly at: Date;
+}
+
+/** What the platform says about one refund, by the refund tables of the platform's mapping. */
+export interface RefundReport {
+  /** UNCHANGED: the answer says nothing new about this refund. */
+  readonly status: 'SUBMITTED' | 'SUCCEEDED' | 'FAILED' | 'ABNORMAL' | 'UNKNOWN' | 'UNCHANGED';
+  /** Whether to send again, and under which number; null: nothing to repeat. */
+  readonly retry: 'SAME_NUMBER' | 'NEW_NUMBER' | null;
+  /** What was returned, where the platform says so; must equal what was asked. */
+  readonly amount: bigint | null;
+  readonly platformRefundId: string | null;
+  readonly at: Date;
+  readonly word: string;
+  readonly failure: Failure | null;
+  /** True where nothing can have happened at the platform: it was not reached, or refused at the door. */
+  readonly notExecuted: boolean;
+}
+
+export interface Delivery {
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+  readonly receivedAt: Date;
+}
+
+export interface HttpReply {
+  readonly status: number;
+  readonly contentType: string;
+  readonly body: string;
+}
+
+export type Reading =
+  | {
+      readonly verified: true;
+      /** The platform's id of this notification; the same on every repetition of it. */
+      readonly notificationId: string;
+      readonly order: OrderIdentity;
+      readonly evidence: PaymentEvidence;
+      /** The refund that the notification is about, where it is about one. */
+      readonly platformRefundNo: string | null;
+    }
+  | {
+      readonly verified: false;
+      readonly why: string;
+      /** The order it claims to be about, unproven; null where it cannot be read. */
+      readonly claimedOrderNo: string | null;
+    };

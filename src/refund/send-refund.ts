@@ -1,0 +1,98 @@
+import { PLATFORM_CALL_MAX_MS, type Deps } from '../payment/deps.js';
+import type { Payment, PaymentId } from '../payment/payment.js';
+import type { NewRefund, PlatformAdapter, RefundIdentity } from '../payment/platform.js';
+import { DomainError } from '../payment/errors.js';
+import type { View } from '../store/unit-of-work.js';
+import { joinRefundReport } from './join-refund-report.js';
+import type { PaymentRefunds } from './payment-refunds.js';
+import type { Refund, RefundId, RefundReportSource } from './refund.js';
+import { isOpenRefund } from './refund-status.js';
+
+/** Longer than any call may take, so that a mark expires only when its sender is gone. */
+const SENDING_MS = 2 * PLATFORM_CALL_MAX_MS;
+/** Platforms want a pause between a refund and its query. */
+const FIRST_REFUND_QUERY_MS = 10_000;
+
+type Located = { payment: Payment; refund: Refund };
+
+/** Sends a refund that may be sent now, and records the outcome; answers with it as it is where it may not. */
+export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Located> {
+  const at = deps.clock.now();
+  const marked = await deps.work.run({
+    payments: [paymentId],
+    decide: (view): Located & { order: NewRefund | null } => {
+      const { payment, refund } = locate(view, paymentId, refundId);
+      if (!refund.canSend(at)) return { payment, refund, order: null };
+      refund.markSending({ at, until: new Date(at.getTime() + SENDING_MS) });
+      view.syncDue(payment, new Date(at.getTime() + SENDING_MS));
+      return { payment, refund, order: refund.order(payment) };
+    },
+  });
+  if (marked.order === null) return marked;
+
+  const adapter = adapterOf(deps, marked.payment);
+  const report = await adapter.refund(marked.order, { at, signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) });
+  return await joinReport(deps, { paymentId, refundId }, report, 'SYNC_REPLY');
+}
+
+/** Asks the platform about a refund that was sent. */
+export async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Located> {
+  const identity: RefundIdentity = refund.identity(payment);
+  const call = { at: deps.clock.now(), signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) };
+  const report = await adapterOf(deps, payment).queryRefund(identity, call);
+  return await joinReport(deps, { paymentId: payment.id, refundId: refund.id }, report, 'QUERY');
+}
+
+/** A mark that expired without an outcome turns into UNKNOWN: its sender is gone and nobody can tell what happened. */
+export async function giveUpSending(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Located> {
+  return await deps.work.run({
+    payments: [paymentId],
+    decide: (view) => {
+      const { payment, refund, refunds } = locate(view, paymentId, refundId);
+      const before = refund.status;
+      if (refund.giveUpSending(view.at)) {
+        payment.note(view.act({ type: 'WORKER', id: 'sync' }), {
+          kind: 'REFUND_CHANGED',
+          refundId,
+          reason: 'the sender is gone without an outcome',
+          evidence: { refund_from: before, refund_to: refund.status },
+        });
+      }
+      return { payment, refund, refunds };
+    },
+  });
+}
+
+function joinReport(
+  deps: Deps,
+  ids: { paymentId: PaymentId; refundId: RefundId },
+  report: Awaited<ReturnType<PlatformAdapter['refund']>>,
+  source: RefundReportSource,
+): Promise<Located> {
+  return deps.work.run({
+    payments: [ids.paymentId],
+    decide: (view) => {
+      const located = locate(view, ids.paymentId, ids.refundId);
+      const act = view.act({ type: 'PLATFORM', id: located.payment.platform });
+      joinRefundReport(located, report, source, act);
+      if (isOpenRefund(located.refund.status)) {
+        view.syncDue(located.payment, new Date(act.at.getTime() + FIRST_REFUND_QUERY_MS));
+      }
+      return located;
+    },
+  });
+}
+
+function locate(view: View, paymentId: PaymentId, refundId: RefundId): Located & { refunds: PaymentRefunds } {
+  const payment = view.payment(paymentId);
+  const refunds = view.refunds(payment);
+  const refund = refunds.find(refundId);
+  if (refund === undefined) throw refundNotFound(refundId);
+  return { payment, refund, refunds };
+}
+
+export function refundNotFound(refundId: RefundId): DomainError {
+  return new DomainError('REFUND_NOT_FOUND', `there is no refund ${refundId}`, { metadata: { refund_id: refundId } });
+}
+
+const adapterOf = (deps: Deps, payment: Payment): PlatformAdapter => deps.platforms.adapter(payment.platform, payment.merchantAccount);

@@ -1,0 +1,308 @@
+/**
+ * One unit of work: a transaction that carries many operations. This file alone knows how a batch is read and written; the
+ * domain sees locked entities and decides synchronously.
+ */
+import type { EntityManager, FilterQuery, MikroORM } from '@mikro-orm/postgresql';
+import { LockMode } from '@mikro-orm/postgresql';
+import { Notification } from '../notification/notification.js';
+import { DomainError } from '../payment/errors.js';
+import { PaidOrder } from '../payment/paid-order.js';
+import { Payment, type PaymentId } from '../payment/payment.js';
+import type { Act, Actor, PaymentLogEntry } from '../payment/payment-log.js';
+import type { PlatformName } from '../payment/platform.js';
+import { RequestRecord } from '../payment/request-record.js';
+import { PaymentRefunds } from '../refund/payment-refunds.js';
+import { Refund } from '../refund/refund.js';
+
+/** A platform's key of an order; at most one payment has it. */
+export interface OrderKey {
+  readonly platform: PlatformName;
+  readonly merchantAccount: string;
+  readonly merchantOrderNo: string;
+  readonly platformOrderTime: string;
+}
+
+export interface NotificationKey {
+  readonly platform: PlatformName;
+  readonly notificationId: string;
+}
+
+export interface RequestKey {
+  /** Null where the request names only a payment: then it is that payment's app. */
+  readonly appId: string | null;
+  readonly method: string;
+  readonly requestId: string;
+}
+
+/** What an operation needs to see, and what it decides. */
+export interface Operation<T> {
+  /** Payments to lock. */
+  readonly payments?: readonly PaymentId[];
+  /** An order whose payment is locked if there is one; held against anybody who creates or parks it at the same time. */
+  readonly order?: OrderKey;
+  readonly request?: RequestKey;
+  readonly notification?: NotificationKey;
+  /**
+   * Decides synchronously on locked entities and on what earlier operations of the same batch left. A DomainError refuses; it
+   * must be thrown before anything but the log is changed. May run again on fresh entities: it captures none.
+   */
+  decide(view: View): T;
+}
+
+export interface View {
+  /** The time of this unit of work. */
+  readonly at: Date;
+  act(actor: Actor): Act;
+  /** A locked or just created payment; PAYMENT_NOT_FOUND when there is none. */
+  payment(id: PaymentId): Payment;
+  refunds(payment: Payment): PaymentRefunds;
+  paymentOfOrder(order: OrderKey): Payment | undefined;
+  /** Verified notifications of an order that were never applied. */
+  waitingNotifications(order: OrderKey): readonly Notification[];
+  request(key: RequestKey & { readonly appId: string }): RequestRecord | undefined;
+  notification(key: NotificationKey): Notification | undefined;
+  paidOrder(appId: string, orderId: string): PaidOrder | undefined;
+  add(entity: Payment | RequestRecord | Notification | PaidOrder): void;
+  /** Has the sync worker look at the payment at that time, or before if it is due earlier. */
+  syncDue(payment: Payment, at: Date): void;
+}
+
+export type Decision = { readonly ok: true; readonly value: unknown } | { readonly ok: false; readonly error: unknown };
+
+/** The operation at `index` failed in its own code; its neighbours are innocent. */
+export class PoisonedDecision extends Error {
+  constructor(readonly index: number, cause: unknown) {
+    super('an operation failed while deciding', { cause });
+  }
+}
+
+/** The transaction with this id may or may not have been committed. */
+export class CommitInDoubt extends Error {
+  constructor(readonly xid: string, readonly decisions: readonly Decision[], readonly versioned: boolean, cause: unknown) {
+    super('the connection was lost during COMMIT', { cause });
+  }
+}
+
+export interface BatchResult {
+  readonly decisions: readonly Decision[];
+  /** Whether the feed has something new. */
+  readonly versioned: boolean;
+}
+
+export async function runBatch(orm: MikroORM, operations: readonly Operation<unknown>[], at: Date): Promise<BatchResult> {
+  const em = orm.em.fork() as EntityManager;
+  await em.begin();
+
+  let committing: { xid: string; decisions: Decision[]; versioned: boolean } | null = null;
+  try {
+    const [row] = await em.execute<[{ xid: string }]>('select pg_current_xact_id()::text as xid');
+    const view = await BatchView.load(em, operations, at);
+    const decisions = operations.map((operation, index) => decide(operation, view, index));
+    await em.flush();
+    await view.writeSyncDue();
+
+    committing = { xid: row.xid, decisions, versioned: view.versioned };
+    await em.commit();
+    return committing;
+  } catch (error) {
+    // Rolls back, or gives a broken connection back to the pool; what failed first is what matters.
+    await em.rollback().catch(() => undefined);
+    if (committing !== null) throw new CommitInDoubt(committing.xid, committing.decisions, committing.versioned, error);
+    throw error;
+  }
+}
+
+/** Names of everything an operation needs exclusively, so that two batches in flight never wait for each other's rows. */
+export function exclusiveKeys(operation: Operation<unknown>): string[] {
+  const keys = (operation.payments ?? []).map((id) => `payment ${id}`);
+  if (operation.order !== undefined) keys.push(`order ${orderText(operation.order)}`);
+  if (operation.request !== undefined) keys.push(`request ${requestText(operation.request)}`);
+  if (operation.notification !== undefined) keys.push(`notification ${notificationText(operation.notification)}`);
+  return keys;
+}
+
+function decide(operation: Operation<unknown>, view: View, index: number): Decision {
+  try {
+    return { ok: true, value: operation.decide(view) };
+  } catch (error) {
+    if (error instanceof DomainError) return { ok: false, error };
+    throw new PoisonedDecision(index, error);
+  }
+}
+
+class BatchView implements View {
+  versioned = false;
+  private readonly payments = new Map<string, Payment>();
+  private readonly orders = new Map<string, Payment>();
+  private readonly refundsOf = new Map<string, PaymentRefunds>();
+  private readonly requests = new Map<string, RequestRecord>();
+  private readonly notifications = new Map<string, Notification>();
+  private readonly waiting = new Map<string, Notification[]>();
+  private readonly paidOrders = new Map<string, PaidOrder>();
+  private readonly due = new Map<string, Date>();
+
+  private constructor(private readonly em: EntityManager, readonly at: Date) {}
+
+  /** Locks first, in a fixed order; then one query for each kind of key. */
+  static async load(em: EntityManager, operations: readonly Operation<unknown>[], at: Date): Promise<BatchView> {
+    const view = new BatchView(em, at);
+    const orders = operations.flatMap((operation) => operation.order ?? []);
+    const ids = [...new Set(operations.flatMap((operation) => operation.payments ?? []))];
+
+    await view.lockOrders(orders);
+    await view.lockPayments(ids, orders);
+    await view.loadRefunds();
+    await view.loadRequests(operations);
+    await view.loadPaidOrders();
+    await view.loadNotifications(operations.flatMap((operation) => operation.notification ?? []), orders);
+    return view;
+  }
+
+  act(actor: Actor): Act {
+    return {
+      actor,
+      at: this.at,
+      record: (entry: PaymentLogEntry) => {
+        if (entry.version !== null) this.versioned = true;
+        this.em.persist(entry);
+      },
+    };
+  }
+
+  payment(id: PaymentId): Payment {
+    const payment = this.payments.get(id);
+    if (payment !== undefined) return payment;
+    throw new DomainError('PAYMENT_NOT_FOUND', `there is no payment ${id}`, { metadata: { payment_id: id } });
+  }
+
+  refunds(payment: Payment): PaymentRefunds {
+    let refunds = this.refundsOf.get(payment.id);
+    if (refunds === undefined) {
+      refunds = new PaymentRefunds(payment, [], (refund) => this.em.persist(refund));
+      this.refundsOf.set(payment.id, refunds);
+    }
+    return refunds;
+  }
+
+  paymentOfOrder(order: OrderKey): Payment | undefined {
+    return this.orders.get(orderText(order));
+  }
+
+  waitingNotifications(order: OrderKey): readonly Notification[] {
+    return this.waiting.get(orderText(order)) ?? [];
+  }
+
+  request(key: RequestKey & { readonly appId: string }): RequestRecord | undefined {
+    return this.requests.get(requestText(key));
+  }
+
+  notification(key: NotificationKey): Notification | undefined {
+    return this.notifications.get(notificationText(key));
+  }
+
+  paidOrder(appId: string, orderId: string): PaidOrder | undefined {
+    return this.paidOrders.get(paidOrderText(appId, orderId));
+  }
+
+  add(entity: Payment | RequestRecord | Notification | PaidOrder): void {
+    this.remember(entity);
+    this.em.persist(entity);
+  }
+
+  syncDue(payment: Payment, at: Date): void {
+    const known = this.due.get(payment.id);
+    if (known === undefined || at < known) this.due.set(payment.id, at);
+  }
+
+  async writeSyncDue(): Promise<void> {
+    if (this.due.size === 0) return;
+    const rows = [...this.due].sort(([a], [b]) => (a < b ? -1 : 1));
+    await this.em.execute(
+      `insert into payment_sync (payment_id, due_at) values ${rows.map(() => '(?, ?)').join(', ')}
+       on conflict (payment_id) do update set due_at = least(payment_sync.due_at, excluded.due_at)`,
+      rows.flatMap(([id, at]) => [id, at.toISOString()]),
+    );
+  }
+
+  private remember(entity: Payment | RequestRecord | Notification | PaidOrder): void {
+    if (entity instanceof Payment) {
+      this.payments.set(entity.id, entity);
+      this.orders.set(orderText(entity), entity);
+    } else if (entity instanceof RequestRecord) {
+      this.requests.set(requestText(entity), entity);
+    } else if (entity instanceof PaidOrder) {
+      this.paidOrders.set(paidOrderText(entity.appId, entity.orderId), entity);
+    } else if (entity.notificationId !== null) {
+      this.notifications.set(notificationText({ platform: entity.platform, notificationId: entity.notificationId }), entity);
+    }
+  }
+
+  /** Whoever creates an order's payment and whoever parks its notification take this lock, so that neither misses the other. */
+  private async lockOrders(orders: readonly OrderKey[]): Promise<void> {
+    if (orders.length === 0) return;
+    const names = [...new Set(orders.map(orderText))];
+    await this.em.execute(
+      `select pg_advisory_xact_lock(key) from (
+         select hashtextextended(name, 0) as key from (values ${names.map(() => '(?)').join(', ')}) names (name) order by key
+       ) keys`,
+      names,
+    );
+  }
+
+  private async lockPayments(ids: readonly PaymentId[], orders: readonly OrderKey[]): Promise<void> {
+    const wanted: FilterQuery<Payment>[] = [];
+    if (ids.length > 0) wanted.push({ id: { $in: [...ids] } });
+    wanted.push(...orders.map(orderOnly));
+    if (wanted.length === 0) return;
+    const where = wanted.length === 1 ? wanted[0]! : { $or: wanted };
+    const found = await this.em.find(Payment, where, { lockMode: LockMode.PESSIMISTIC_WRITE, orderBy: { id: 'asc' } });
+    for (const payment of found) this.remember(payment);
+  }
+
+  private async loadRefunds(): Promise<void> {
+    if (this.payments.size === 0) return;
+    const rows = await this.em.find(Refund, { paymentId: { $in: [...this.payments.keys()] } }, { orderBy: { id: 'asc' } });
+    for (const refund of rows) this.refunds(this.payments.get(refund.paymentId)!).rows.push(refund);
+  }
+
+  private async loadRequests(operations: readonly Operation<unknown>[]): Promise<void> {
+    const keys = operations.flatMap(({ request, payments }) => {
+      if (request === undefined) return [];
+      const appId = request.appId ?? this.payments.get(payments?.[0] ?? '')?.appId;
+      return appId === undefined ? [] : [{ appId, method: request.method, requestId: request.requestId }];
+    });
+    if (keys.length === 0) return;
+    for (const record of await this.em.find(RequestRecord, { $or: keys })) this.remember(record);
+  }
+
+  private async loadPaidOrders(): Promise<void> {
+    if (this.payments.size === 0) return;
+    const keys = [...this.payments.values()].map(({ appId, orderId }) => ({ appId, orderId }));
+    for (const paidOrder of await this.em.find(PaidOrder, { $or: keys })) this.remember(paidOrder);
+  }
+
+  private async loadNotifications(keys: readonly NotificationKey[], orders: readonly OrderKey[]): Promise<void> {
+    if (keys.length === 0 && orders.length === 0) return;
+    const waiting = orders.map((order) => ({ ...orderOnly(order), status: { $in: ['ORPHAN' as const, 'STORED' as const] } }));
+    const rows = await this.em.find(Notification, { $or: [...keys, ...waiting] }, { orderBy: { receivedAt: 'asc' } });
+    for (const row of rows) {
+      this.remember(row);
+      if (row.merchantOrderNo === null || (row.status !== 'ORPHAN' && row.status !== 'STORED')) continue;
+      const name = orderText({ ...row, merchantOrderNo: row.merchantOrderNo });
+      this.waiting.set(name, [...(this.waiting.get(name) ?? []), row]);
+    }
+  }
+}
+
+const orderOnly = ({ platform, merchantAccount, merchantOrderNo, platformOrderTime }: OrderKey) => ({
+  platform,
+  merchantAccount,
+  merchantOrderNo,
+  platformOrderTime,
+});
+
+const orderText = (key: OrderKey): string =>
+  JSON.stringify([key.platform, key.merchantAccount, key.merchantOrderNo, key.platformOrderTime]);
+const requestText = (key: RequestKey): string => JSON.stringify([key.appId, key.method, key.requestId]);
+const notificationText = (key: NotificationKey): string => JSON.stringify([key.platform, key.notificationId]);
+const paidOrderText = (appId: string, orderId: string): string => JSON.stringify([appId, orderId]);

@@ -1,0 +1,53 @@
+import { defineConfig, MikroORM, type Options } from '@mikro-orm/postgresql';
+import { Migrator } from '@mikro-orm/migrations';
+import { NotificationSchema } from '../notification/notification.js';
+import { PaidOrderSchema } from '../payment/paid-order.js';
+import { PaymentSchema } from '../payment/payment.js';
+import { PaymentLogEntrySchema } from '../payment/payment-log.js';
+import { RequestRecordSchema } from '../payment/request-record.js';
+import { RefundSchema } from '../refund/refund.js';
+import { Core20261124 } from './migrations/20261124_core.js';
+
+/** Write time-outs are fixed: a batch serves many callers and is never cut short for one of them. */
+const STATEMENT_TIMEOUT_MS = 10_000;
+const LOCK_TIMEOUT_MS = 3_000;
+const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+
+export function ormConfig(databaseUrl: string, poolMax = 10): Options {
+  return defineConfig({
+    clientUrl: databaseUrl,
+    entities: [PaymentSchema, RefundSchema, PaymentLogEntrySchema, RequestRecordSchema, PaidOrderSchema, NotificationSchema],
+    extensions: [Migrator],
+    migrations: {
+      migrationsList: [{ name: '20261124_core', class: Core20261124 }],
+      tableName: 'migration',
+      transactional: true,
+      allOrNothing: true,
+      snapshot: false,
+      silent: true,
+    },
+    pool: { min: 0, max: poolMax, idleTimeoutMillis: 30_000 },
+    driverOptions: {
+      application_name: 'paystate',
+      statement_timeout: STATEMENT_TIMEOUT_MS,
+      lock_timeout: LOCK_TIMEOUT_MS,
+      idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      keepAlive: true,
+    },
+    forceUtcTimezone: true,
+    timezone: 'Z',
+    flushMode: 'commit',
+    // Safe here because the unit of work, the only writer, has locked every row that it updates in the same transaction;
+    // without those locks batched updates lose changes silently.
+    useBatchUpdates: true,
+    discovery: { checkDuplicateTableNames: false },
+    debug: false,
+    logger: () => undefined,
+  }) as Options;
+}
+
+export async function openOrm(databaseUrl: string, poolMax?: number): Promise<MikroORM> {
+  return await MikroORM.init(ormConfig(databaseUrl, poolMax));
+}

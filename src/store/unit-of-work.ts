@@ -1,0 +1,218 @@
+/**
+ * The unit of work is a group commit: operations that arrive while transactions are in flight share the next one. There is no
+ * timer; a lone operation starts at once, and load makes the batches grow by itself. Every write of a payment goes through here.
+ *
+ * One operation never harms another: a refusal is its own answer, a poisoned operation is found by bisection and fails alone, a
+ * conflict runs the batch again, and a connection lost during COMMIT is answered by what the database says of the transaction.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import type { MikroORM } from '@mikro-orm/postgresql';
+import type { Clock } from '../clock.js';
+import { DomainError } from '../payment/errors.js';
+import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, type Decision, type Operation } from './batch.js';
+import { storeFailure } from './store-failure.js';
+
+export type { NotificationKey, Operation, OrderKey, RequestKey, View } from './batch.js';
+
+export interface UnitOfWorkOptions {
+  readonly transactionsMax?: number;
+  readonly batchMax?: number;
+  readonly queueMax?: number;
+  /** Called after each commit that gave a payment a new version. */
+  readonly onCommit?: () => void;
+}
+
+/** Two conflicts in a row are chance, more are contention from outside; then the caller should know. */
+const CONFLICT_RETRIES_MAX = 5;
+/** Another process took the key between our look and our insert; looking again finds its row. */
+const UNIQUE_RETRIES_MAX = 3;
+/** How long a backend may take to notice that its client is gone. */
+const DOUBT_POLL_MS = [5, 20, 50, 100, 200, 400, 800, 1_600];
+
+interface Waiting {
+  readonly operation: Operation<unknown>;
+  readonly keys: readonly string[];
+  settle(decision: Decision): void;
+}
+
+export class UnitOfWork {
+  private readonly queue: Waiting[] = [];
+  private readonly busy = new Set<string>();
+  private inFlight = 0;
+  private scheduled = false;
+  private idle: (() => void)[] = [];
+  private readonly transactionsMax: number;
+  private readonly batchMax: number;
+  private readonly queueMax: number;
+  private readonly onCommit: () => void;
+
+  constructor(
+    private readonly orm: MikroORM,
+    private readonly clock: Clock,
+    options: UnitOfWorkOptions = {},
+  ) {
+    this.transactionsMax = options.transactionsMax ?? 3;
+    this.batchMax = options.batchMax ?? 128;
+    this.queueMax = options.queueMax ?? 10_000;
+    this.onCommit = options.onCommit ?? (() => undefined);
+  }
+
+  /**
+   * Runs one operation in a unit of work and answers after its commit. Rejects with the operation's own refusal, OVERLOADED when
+   * the queue is full, STORE_UNAVAILABLE when the database is away. The signal drops it only while it waits in the queue.
+   */
+  run<T>(operation: Operation<T>, signal?: AbortSignal): Promise<T> {
+    if (this.queue.length >= this.queueMax) {
+      const sentence = `${this.queue.length} writes are waiting already`;
+      return Promise.reject(new DomainError('OVERLOADED', sentence, { metadata: { waiting: `${this.queue.length}` }, retryAfterMs: 200 }));
+    }
+
+    return new Promise<T>((resolve, reject) => {
+      const waiting: Waiting = {
+        operation,
+        keys: exclusiveKeys(operation),
+        settle: (decision) => {
+          signal?.removeEventListener('abort', drop);
+          if (decision.ok) resolve(decision.value as T);
+          else reject(decision.error);
+        },
+      };
+      const drop = (): void => {
+        const place = this.queue.indexOf(waiting);
+        if (place === -1) return;
+        this.queue.splice(place, 1);
+        waiting.settle({ ok: false, error: signal?.reason ?? new Error('aborted') });
+      };
+      if (signal?.aborted === true) return reject(signal.reason);
+      signal?.addEventListener('abort', drop, { once: true });
+      this.queue.push(waiting);
+      this.schedule();
+    });
+  }
+
+  /** Resolves once nothing waits and nothing is in flight. */
+  async whenIdle(): Promise<void> {
+    if (this.queue.length === 0 && this.inFlight === 0) return;
+    await new Promise<void>((resolve) => this.idle.push(resolve));
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
+      this.start();
+    });
+  }
+
+  private start(): void {
+    while (this.inFlight < this.transactionsMax) {
+      const batch = this.takeBatch();
+      if (batch.length === 0) break;
+
+      const keys = new Set(batch.flatMap((waiting) => waiting.keys));
+      for (const key of keys) this.busy.add(key);
+      this.inFlight += 1;
+      void this.commit(batch).finally(() => {
+        for (const key of keys) this.busy.delete(key);
+        this.inFlight -= 1;
+        this.start();
+      });
+    }
+
+    if (this.queue.length > 0 || this.inFlight > 0) return;
+    for (const resolve of this.idle.splice(0)) resolve();
+  }
+
+  /** The oldest operations that need nothing of a batch in flight; within one batch they may share anything. */
+  private takeBatch(): Waiting[] {
+    const batch: Waiting[] = [];
+    const left: Waiting[] = [];
+    for (const waiting of this.queue) {
+      const free = batch.length < this.batchMax && !waiting.keys.some((key) => this.busy.has(key));
+      (free ? batch : left).push(waiting);
+    }
+    this.queue.splice(0, this.queue.length, ...left);
+    return batch;
+  }
+
+  private async commit(batch: readonly Waiting[], retries = 0): Promise<void> {
+    if (batch.length === 0) return;
+    try {
+      const { decisions, versioned } = await runBatch(this.orm, batch.map((waiting) => waiting.operation), this.clock.now());
+      this.answer(batch, decisions, versioned);
+    } catch (error) {
+      await this.recover(batch, error, retries);
+    }
+  }
+
+  private async recover(batch: readonly Waiting[], error: unknown, retries: number): Promise<void> {
+    if (error instanceof PoisonedDecision) {
+      batch[error.index]!.settle({ ok: false, error: error.cause });
+      return await this.commit(batch.filter((_, index) => index !== error.index), retries);
+    }
+    if (error instanceof CommitInDoubt) return await this.resolveDoubt(batch, error, retries);
+
+    const failure = storeFailure(error);
+    if (failure === 'CONNECTION_LOST') return refuseAll(batch, storeUnavailable(error));
+    if (failure === 'CONFLICT') {
+      if (retries < CONFLICT_RETRIES_MAX) return await this.commit(batch, retries + 1);
+      return refuseAll(batch, storeUnavailable(error));
+    }
+    if (batch.length > 1) {
+      const middle = Math.ceil(batch.length / 2);
+      await this.commit(batch.slice(0, middle));
+      return await this.commit(batch.slice(middle));
+    }
+    if (failure === 'UNIQUE_VIOLATION' && retries < UNIQUE_RETRIES_MAX) return await this.commit(batch, retries + 1);
+    refuseAll(batch, error);
+  }
+
+  /** The commit may have happened. Only the database knows; nobody is told anything before it was asked. */
+  private async resolveDoubt(batch: readonly Waiting[], doubt: CommitInDoubt, retries: number): Promise<void> {
+    // A COMMIT that answered with an error (a deferred constraint, say) is no doubt.
+    const failure = storeFailure(doubt.cause);
+    if (failure !== 'CONNECTION_LOST') return await this.recover(batch, doubt.cause, retries);
+
+    const status = await this.transactionStatus(doubt.xid);
+    if (status === 'committed') return this.answer(batch, doubt.decisions, doubt.versioned);
+    if (status === 'aborted' && retries < CONFLICT_RETRIES_MAX) return await this.commit(batch, retries + 1);
+    refuseAll(
+      batch,
+      new DomainError('STORE_UNAVAILABLE', 'the connection to the database was lost during COMMIT and the outcome is unknown', {
+        metadata: { outcome: 'unknown' },
+        retryAfterMs: 1_000,
+        cause: doubt,
+      }),
+    );
+  }
+
+  private async transactionStatus(xid: string): Promise<'committed' | 'aborted' | 'unknown'> {
+    for (const pause of DOUBT_POLL_MS) {
+      try {
+        const rows = await this.orm.em.fork().execute<{ status: string | null }[]>(
+          'select pg_xact_status(?::xid8) as status', [xid],
+        );
+        const status = rows[0]?.status;
+        if (status === 'committed' || status === 'aborted') return status;
+      } catch (error) {
+        if (storeFailure(error) !== 'CONNECTION_LOST') return 'unknown';
+      }
+      await wait(pause);
+    }
+    return 'unknown';
+  }
+
+  private answer(batch: readonly Waiting[], decisions: readonly Decision[], versioned: boolean): void {
+    batch.forEach((waiting, index) => waiting.settle(decisions[index]!));
+    if (versioned) this.onCommit();
+  }
+}
+
+function refuseAll(batch: readonly Waiting[], error: unknown): void {
+  for (const waiting of batch) waiting.settle({ ok: false, error });
+}
+
+export function storeUnavailable(cause: unknown): DomainError {
+  return new DomainError('STORE_UNAVAILABLE', 'the database cannot be reached', { retryAfterMs: 1_000, cause });
+}
