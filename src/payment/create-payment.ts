@@ -57,23 +57,22 @@ export async function createPayment(
   signal?: AbortSignal,
 ): Promise<{ payment: Payment; replayed: boolean }> {
   const merchantAccount = input.merchantAccount ?? deps.platforms.defaultAccount(input.platform);
-  if (input.kind.origin === 'INITIATED') deps.platforms.adapter(input.platform, merchantAccount);
-
-  const id = uuidv7(deps.clock.now());
+  const now = deps.clock.now();
+  const id = uuidv7(now);
+  const order = orderOf(deps, input, { platform: input.platform, merchantAccount, id, at: now });
   const recorded = await deps.work.run(
     {
       request: requestKey(input.request, input.appId),
-      order: orderOf(input, merchantAccount, id),
+      order,
       decide: (view) => {
         const earlier = earlierRequest(view, input.request, input.appId);
         if (earlier !== undefined) return { id: earlier.paymentId, replayed: true, payment: null };
 
-        const order = orderOf(input, merchantAccount, id);
         const taken = view.paymentOfOrder(order);
         if (taken !== undefined) throw orderExists(taken, order);
 
         const act = view.act(input.actor);
-        const payment = Payment.create(fieldsOf(input, merchantAccount, id, view.at), act);
+        const payment = Payment.create({ ...fieldsOf(input, view.at), ...order, id }, act);
         view.add(payment);
         rememberRequest(view, input.request, { appId: input.appId, paymentId: id });
         deps.applyWaiting(view, payment, act);
@@ -89,19 +88,24 @@ export async function createPayment(
   return { payment: unplaced ? await placeOrder(deps, payment) : payment, replayed: recorded.replayed };
 }
 
-function orderOf(input: CreatePayment, merchantAccount: string, id: PaymentId): OrderKey {
-  const { kind, platform } = input;
-  return kind.origin === 'REGISTERED'
-    ? { platform, merchantAccount, merchantOrderNo: kind.merchantOrderNo, platformOrderTime: kind.platformOrderTime }
-    : { platform, merchantAccount, merchantOrderNo: platformNumber(id), platformOrderTime: '' };
+function orderOf(
+  deps: Deps,
+  { kind }: CreatePayment,
+  our: { platform: PlatformName; merchantAccount: string; id: PaymentId; at: Date },
+): OrderKey {
+  const { platform, merchantAccount } = our;
+  if (kind.origin === 'REGISTERED') {
+    const { merchantOrderNo, platformOrderTime } = kind;
+    return { platform, merchantAccount, merchantOrderNo, platformOrderTime };
+  }
+  const platformOrderTime = deps.platforms.adapter(platform, merchantAccount).orderTime(our.at);
+  return { platform, merchantAccount, merchantOrderNo: platformNumber(our.id), platformOrderTime };
 }
 
-function fieldsOf(input: CreatePayment, merchantAccount: string, id: PaymentId, at: Date) {
+function fieldsOf(input: CreatePayment, at: Date) {
   const { kind, appId, orderId, userId, subject, metadata, amount } = input;
   const initiated = kind.origin === 'INITIATED';
   return {
-    ...orderOf(input, merchantAccount, id),
-    id,
     appId,
     orderId,
     userId,

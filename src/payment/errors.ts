@@ -26,7 +26,7 @@ export const ERROR_REASONS = [
   'PLATFORM_REJECTED',
   'STORE_UNAVAILABLE',
   'SERVER_DRAINING',
-  'DEADLINE_TOO_SHORT',
+  'DEADLINE_EXCEEDED',
   'CALLER_UNKNOWN',
   'CALLER_NOT_ALLOWED',
   'NOT_IMPLEMENTED',
@@ -68,4 +68,8 @@ export class DomainError extends Error {
 export function fieldInvalid(...violations: readonly FieldViolation[]): DomainError {
   const sentence = violations.map((violation) => `${violation.field}: ${violation.description}`).join('; ');
   return new DomainError('FIELD_INVALID', sentence, { violations });
+}
+
+export function paymentNotFound(paymentId: string): DomainError {
+  return new DomainError('PAYMENT_NOT_FOUND', `there is no payment ${paymentId}`, { metadata: { payment_id: paymentId } });
 }

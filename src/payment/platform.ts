@@ -12,6 +12,8 @@ export interface PlatformAdapter {
   readonly platform: PlatformName;
   readonly merchantAccount: string;
 
+  /** The time by which the platform will know an order that is recorded now; empty where its number alone is enough. */
+  orderTime(at: Date): string;
   /** Places the order. Repeating it with the same order is safe: the platform knows the order by its number. */
   create(order: NewOrder, call: Call): Promise<CallOutcome<Checkout>>;
   query(order: OrderIdentity, call: Call): Promise<CallOutcome<PaymentReport>>;
@@ -91,6 +93,8 @@ export interface NewRefund extends RefundIdentity {
 export interface RefundIdentity {
   readonly order: OrderIdentity;
   readonly platformRefundNo: string;
+  /** When the refund was recorded: the platform time of refunds that are identified by it. */
+  readonly createdAt: Date;
   /** When the refund was last sent; null when it never was. */
   readonly sentAt: Date | null;
 }
@@ -162,9 +166,10 @@ export type Reading =
       /** The platform's id of this notification; the same on every repetition of it. */
       readonly notificationId: string;
       readonly order: OrderIdentity;
-      readonly evidence: PaymentEvidence;
-      /** The refund that the notification is about, where it is about one. */
-      readonly platformRefundNo: string | null;
+      /** What it says about the payment; null where it speaks of a refund alone. */
+      readonly evidence: PaymentEvidence | null;
+      /** The refund that it is about; without a report where the platform leaves the verdict to a query. */
+      readonly refund: { readonly platformRefundNo: string; readonly report: RefundReport | null } | null;
     }
   | {
       readonly verified: false;

@@ -134,7 +134,8 @@ export class Refund extends schema.class {
   }
 
   identity(payment: Payment): RefundIdentity {
-    return { order: payment.identity, platformRefundNo: this.platformRefundNo, sentAt: this.sentAt };
+    const { platformRefundNo, createdAt, sentAt } = this;
+    return { order: payment.identity, platformRefundNo, createdAt, sentAt };
   }
 
   order(payment: Payment): NewRefund {

@@ -5,7 +5,7 @@
 import type { EntityManager, FilterQuery, MikroORM } from '@mikro-orm/postgresql';
 import { LockMode } from '@mikro-orm/postgresql';
 import { Notification } from '../notification/notification.js';
-import { DomainError } from '../payment/errors.js';
+import { DomainError, paymentNotFound } from '../payment/errors.js';
 import { PaidOrder } from '../payment/paid-order.js';
 import { Payment, type PaymentId } from '../payment/payment.js';
 import type { Act, Actor, PaymentLogEntry } from '../payment/payment-log.js';
@@ -172,7 +172,7 @@ class BatchView implements View {
   payment(id: PaymentId): Payment {
     const payment = this.payments.get(id);
     if (payment !== undefined) return payment;
-    throw new DomainError('PAYMENT_NOT_FOUND', `there is no payment ${id}`, { metadata: { payment_id: id } });
+    throw paymentNotFound(id);
   }
 
   refunds(payment: Payment): PaymentRefunds {

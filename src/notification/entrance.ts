@@ -1,0 +1,100 @@
+/** The HTTP entrance for notifications: POST /notifications/<platform>/<merchant account>, answered only after storing. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Deps } from '../payment/deps.js';
+import { PLATFORMS, type HttpReply, type PlatformAdapter } from '../payment/platform.js';
+import type { Logger } from '../logger.js';
+import { receiveNotification } from './receive-notification.js';
+
+const BODY_MAX_BYTES = 64 * 1024;
+const REQUEST_TIMEOUT_MS = 5_000;
+
+export interface NotificationEntrance extends AsyncDisposable {
+  readonly port: number;
+}
+
+export async function openNotificationEntrance(
+  deps: Deps,
+  options: { host: string; port: number; log: Logger },
+): Promise<NotificationEntrance> {
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    handle(deps, request)
+      .catch((error: unknown): HttpReply => {
+        options.log.error({ err: error, path: request.url?.slice(0, 200) }, 'notification not stored');
+        return adapterOf(deps, request)?.replies.failed ?? plain(500, 'failed');
+      })
+      .then((reply) => send(response, reply))
+      .catch((error: unknown) => options.log.error({ err: error }, 'notification reply not sent'));
+  });
+  await listen(server, options);
+
+  return {
+    port: (server.address() as AddressInfo).port,
+    async [Symbol.asyncDispose]() {
+      server.closeIdleConnections();
+      await new Promise<void>((resolve) => server.close(() => resolve()));
+    },
+  };
+}
+
+/** Where a merchant account's notifications are to be sent, below the entrance's public base URL. */
+export function notificationPath(platform: string, merchantAccount: string): string {
+  return `/notifications/${platform.toLowerCase()}/${encodeURIComponent(merchantAccount)}`;
+}
+
+async function handle(deps: Deps, request: IncomingMessage): Promise<HttpReply> {
+  const adapter = adapterOf(deps, request);
+  if (adapter === undefined) return plain(404, 'no such entrance');
+  if (request.method !== 'POST') return plain(405, 'POST only');
+  if (request.headers['content-encoding'] !== undefined) return plain(415, 'no content-encoding');
+
+  const body = await readBody(request);
+  if (body === null) return plain(413, `at most ${BODY_MAX_BYTES} bytes`);
+  const headers = Object.fromEntries(
+    Object.entries(request.headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
+  );
+  return await receiveNotification(deps, adapter, { headers, body, receivedAt: deps.clock.now() });
+}
+
+function adapterOf(deps: Deps, request: IncomingMessage): PlatformAdapter | undefined {
+  const path = (request.url ?? '').split('?')[0]!;
+  const [, platformSegment, account] = /^\/notifications\/([a-z]+)\/([^/]{1,200})$/.exec(path) ?? [];
+  const platform = PLATFORMS.find((name) => name.toLowerCase() === platformSegment);
+  if (platform === undefined || account === undefined) return undefined;
+  try {
+    return deps.platforms.find(platform, decodeURIComponent(account));
+  } catch {
+    return undefined; // Not decodable, so nobody's account.
+  }
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer | null> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    size += chunk.length;
+    if (size > BODY_MAX_BYTES) return null;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+function send(response: ServerResponse, reply: HttpReply): void {
+  const body = Buffer.from(reply.body);
+  // A refused body may not be read to its end; the connection is of no further use then.
+  const close = reply.status === 413 ? { connection: 'close' } : {};
+  response.writeHead(reply.status, { 'content-type': reply.contentType, 'content-length': body.length, ...close });
+  response.end(body);
+}
+
+const plain = (status: number, body: string): HttpReply => ({ status, contentType: 'text/plain; charset=utf-8', body });
+
+function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, host, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+}

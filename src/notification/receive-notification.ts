@@ -1,0 +1,145 @@
+import { createHash } from 'node:crypto';
+import type { Deps } from '../payment/deps.js';
+import { uuidv7 } from '../payment/ids.js';
+import { joinEvidence } from '../payment/join-evidence.js';
+import type { ApplyOutcome, Payment } from '../payment/payment.js';
+import type { Act } from '../payment/payment-log.js';
+import type { Delivery, HttpReply, PlatformAdapter, Reading } from '../payment/platform.js';
+import { joinRefundReport } from '../refund/join-refund-report.js';
+import type { OrderKey, View } from '../store/unit-of-work.js';
+import { Notification } from './notification.js';
+import { quarantine } from './quarantine.js';
+
+export type VerifiedReading = Extract<Reading, { verified: true }>;
+
+/** Header names that may be stored; anything else could carry credentials of a proxy. */
+const KEPT_HEADERS = /^(content-type|content-length|user-agent|wechatpay-.*|x-request-id)$/;
+
+/**
+ * Takes one delivery: verified, stored and applied in one unit of work, and only then acknowledged. Unverified input is put aside
+ * and changes nothing. Rejects when the delivery could not be stored; then it must not be acknowledged.
+ */
+export async function receiveNotification(deps: Deps, adapter: PlatformAdapter, delivery: Delivery): Promise<HttpReply> {
+  const reading = adapter.readNotification(delivery);
+  if (!reading.verified) {
+    await quarantine(deps, adapter, delivery, reading);
+    return adapter.replies.refused;
+  }
+
+  await storeAndApply(deps, adapter, delivery, reading).catch(async (cause: unknown) => {
+    // Whatever is wrong with applying it, the platform's word must not be lost; if storing fails too, nothing is acknowledged.
+    await storeAlone(deps, adapter, delivery, reading, cause);
+  });
+  return adapter.replies.stored;
+}
+
+async function storeAndApply(deps: Deps, adapter: PlatformAdapter, delivery: Delivery, reading: VerifiedReading): Promise<void> {
+  const order = orderOf(adapter, reading);
+  const key = { platform: adapter.platform, notificationId: reading.notificationId };
+  const wake = await deps.work.run({
+    order,
+    notification: key,
+    decide: (view) => {
+      const known = view.notification(key);
+      const row = known ?? newRow(adapter, delivery, reading, view.at);
+      if (known === undefined) view.add(row);
+      else known.deliveries += 1;
+
+      const payment = view.paymentOfOrder(order);
+      if (payment === undefined || row.status === 'APPLIED') return false;
+      applyNotification(view, { row, payment, reading }, view.act({ type: 'PLATFORM', id: adapter.platform }));
+      return true;
+    },
+  });
+  if (wake) deps.wakeSync();
+}
+
+async function storeAlone(
+  deps: Deps,
+  adapter: PlatformAdapter,
+  delivery: Delivery,
+  reading: VerifiedReading,
+  cause: unknown,
+): Promise<void> {
+  const key = { platform: adapter.platform, notificationId: reading.notificationId };
+  await deps.work.run({
+    notification: key,
+    decide: (view) => {
+      if (view.notification(key) !== undefined) return;
+      const why = `not applied: ${cause instanceof Error ? cause.message : 'unknown cause'}`;
+      view.add(Object.assign(newRow(adapter, delivery, reading, view.at), { status: 'STORED', why } as const));
+    },
+  });
+}
+
+/** Joins a stored notification into its payment. */
+export function applyNotification(
+  view: View,
+  target: { row: Notification; payment: Payment; reading: VerifiedReading },
+  act: Act,
+): void {
+  const { row, payment, reading } = target;
+  let outcome: ApplyOutcome = 'STALE';
+  if (reading.evidence !== null) {
+    outcome = joinEvidence(view, payment, { evidence: reading.evidence, source: 'NOTIFICATION' }, act);
+  }
+  if (reading.refund !== null) {
+    const refunds = view.refunds(payment);
+    const refund = refunds.findByPlatformNo(reading.refund.platformRefundNo);
+    // A number nobody here knows, or a notification without a verdict: the refund and the payment are asked about.
+    if (refund === undefined || reading.refund.report === null) view.syncDue(payment, act.at);
+    else if (joinRefundReport({ payment, refunds, refund }, reading.refund.report, 'NOTIFICATION', act) !== 'UNCHANGED') {
+      outcome = 'APPLIED';
+    }
+  }
+  Object.assign(row, { status: 'APPLIED', paymentId: payment.id, outcome, appliedAt: act.at, why: '' } as const);
+}
+
+/** Applies the notifications that came before their payment was recorded; they are verified again from their bytes. */
+export function applyWaiting(adapters: (payment: Payment) => PlatformAdapter | undefined) {
+  return (view: View, payment: Payment, act: Act): void => {
+    for (const row of view.waitingNotifications(payment)) {
+      const reading = adapters(payment)?.readNotification({
+        headers: row.headers,
+        body: Buffer.from(row.body),
+        receivedAt: row.receivedAt,
+      });
+      if (reading?.verified !== true) continue;
+      applyNotification(view, { row, payment, reading }, { ...act, actor: { type: 'PLATFORM', id: payment.platform } });
+    }
+  };
+}
+
+function newRow(adapter: PlatformAdapter, delivery: Delivery, reading: VerifiedReading, at: Date): Notification {
+  return Object.assign(new Notification(), {
+    id: uuidv7(at),
+    platform: adapter.platform,
+    merchantAccount: adapter.merchantAccount,
+    notificationId: reading.notificationId,
+    contentHash: contentHash(delivery.body),
+    status: 'ORPHAN',
+    merchantOrderNo: reading.order.merchantOrderNo,
+    platformOrderTime: reading.order.platformOrderTime,
+    paymentId: null,
+    outcome: null,
+    why: 'its order is not recorded',
+    headers: keptHeaders(delivery),
+    body: delivery.body,
+    deliveries: 1,
+    receivedAt: at,
+    appliedAt: null,
+  } satisfies Notification);
+}
+
+function orderOf(adapter: PlatformAdapter, reading: VerifiedReading): OrderKey {
+  const { merchantOrderNo, platformOrderTime } = reading.order;
+  return { platform: adapter.platform, merchantAccount: adapter.merchantAccount, merchantOrderNo, platformOrderTime };
+}
+
+export const contentHash = (body: Buffer): string => createHash('sha256').update(body).digest('hex');
+
+export function keptHeaders(delivery: Delivery): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(delivery.headers).filter(([name, value]) => KEPT_HEADERS.test(name) && value.length <= 2_048),
+  );
+}

@@ -1,0 +1,48 @@
+import type { Deps } from '../payment/deps.js';
+import { storeUnavailable } from '../store/unit-of-work.js';
+import type { NotificationStatus } from '../notification/notification.js';
+import type { PlatformName } from '../payment/platform.js';
+
+export interface SystemHealth {
+  readonly databaseLatencyMs: number;
+  readonly databaseVersion: string;
+  readonly platforms: readonly { readonly platform: PlatformName; readonly merchantAccount: string }[];
+  readonly sync: { readonly waiting: bigint; readonly due: bigint; readonly oldestDueAt: Date | null };
+  readonly unsettled: readonly { readonly platform: PlatformName; readonly status: string; readonly count: bigint; readonly oldest: Date }[];
+  readonly inbox: readonly { readonly status: NotificationStatus; readonly count: bigint }[];
+}
+
+/** What an operator looks at first. STORE_UNAVAILABLE when the database does not answer. */
+export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platforms'>): Promise<SystemHealth> {
+  const em = deps.orm.em.fork();
+  const started = performance.now();
+  const [version] = await em.execute<[{ version: string }]>("select current_setting('server_version') as version").catch((error: unknown) => {
+    throw storeUnavailable(error);
+  });
+  const databaseLatencyMs = performance.now() - started;
+
+  const [sync] = await em.execute<[{ waiting: string; due: string; oldest: string | null }]>(
+    `select count(*)::text as waiting, count(*) filter (where due_at <= ?)::text as due, min(due_at)::text as oldest from payment_sync`,
+    [deps.clock.now().toISOString()],
+  );
+  const unsettled = await em.execute<{ platform: PlatformName; status: string; count: string; oldest: string }[]>(
+    `select platform, status, count(*)::text as count, min(created_at)::text as oldest from payment
+      where status in ('PENDING', 'PROCESSING', 'UNKNOWN', 'REVIEW') group by 1, 2 order by 1, 2`,
+  );
+  const inbox = await em.execute<{ status: NotificationStatus; count: string }[]>(
+    `select status, count(*)::text as count from notification group by 1 order by 1`,
+  );
+
+  return {
+    databaseLatencyMs,
+    databaseVersion: version.version,
+    platforms: deps.platforms.all().map(({ platform, merchantAccount }) => ({ platform, merchantAccount })),
+    sync: {
+      waiting: BigInt(sync.waiting),
+      due: BigInt(sync.due),
+      oldestDueAt: sync.oldest === null ? null : new Date(sync.oldest),
+    },
+    unsettled: unsettled.map((row) => ({ ...row, count: BigInt(row.count), oldest: new Date(row.oldest) })),
+    inbox: inbox.map((row) => ({ ...row, count: BigInt(row.count) })),
+  };
+}
