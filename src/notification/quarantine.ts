@@ -3,7 +3,7 @@ import { uuidv7 } from '../payment/ids.js';
 import { Payment } from '../payment/payment.js';
 import { isSettled } from '../payment/payment-status.js';
 import type { Delivery, PlatformAdapter, Reading } from '../payment/platform.js';
-import { contentHash, keptHeaders } from './receive-notification.js';
+import { contentHash, keptHeaders } from './delivery.js';
 
 /** Kept at most; a flood of forgeries must not fill the disk. Beyond it deliveries are refused without a row. */
 const QUARANTINE_MAX = 10_000;

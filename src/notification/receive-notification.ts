@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { Deps } from '../payment/deps.js';
 import { uuidv7 } from '../payment/ids.js';
 import { joinEvidence } from '../payment/join-evidence.js';
@@ -7,13 +6,11 @@ import type { Act } from '../payment/payment-log.js';
 import type { Delivery, HttpReply, PlatformAdapter, Reading } from '../payment/platform.js';
 import { joinRefundReport } from '../refund/join-refund-report.js';
 import type { OrderKey, View } from '../store/unit-of-work.js';
+import { contentHash, keptHeaders } from './delivery.js';
 import { Notification } from './notification.js';
 import { quarantine } from './quarantine.js';
 
 export type VerifiedReading = Extract<Reading, { verified: true }>;
-
-/** Header names that may be stored; anything else could carry credentials of a proxy. */
-const KEPT_HEADERS = /^(content-type|content-length|user-agent|wechatpay-.*|x-request-id)$/;
 
 /**
  * Takes one delivery: verified, stored and applied in one unit of work, and only then acknowledged. Unverified input is put aside
@@ -134,12 +131,4 @@ function newRow(adapter: PlatformAdapter, delivery: Delivery, reading: VerifiedR
 function orderOf(adapter: PlatformAdapter, reading: VerifiedReading): OrderKey {
   const { merchantOrderNo, platformOrderTime } = reading.order;
   return { platform: adapter.platform, merchantAccount: adapter.merchantAccount, merchantOrderNo, platformOrderTime };
-}
-
-export const contentHash = (body: Buffer): string => createHash('sha256').update(body).digest('hex');
-
-export function keptHeaders(delivery: Delivery): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(delivery.headers).filter(([name, value]) => KEPT_HEADERS.test(name) && value.length <= 2_048),
-  );
 }

@@ -74,7 +74,7 @@ export class UnitOfWork {
         settle: (decision) => {
           signal?.removeEventListener('abort', drop);
           if (decision.ok) resolve(decision.value as T);
-          else reject(decision.error);
+          else reject(decision.error as Error);
         },
       };
       const drop = (): void => {
@@ -83,7 +83,7 @@ export class UnitOfWork {
         this.queue.splice(place, 1);
         waiting.settle({ ok: false, error: signal?.reason ?? new Error('aborted') });
       };
-      if (signal?.aborted === true) return reject(signal.reason);
+      if (signal?.aborted === true) return reject(signal.reason as Error);
       signal?.addEventListener('abort', drop, { once: true });
       this.queue.push(waiting);
       this.schedule();
