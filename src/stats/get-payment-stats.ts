@@ -1,9 +1,9 @@
 /** Counts and sums, exact, straight from the tables. */
 import type { Deps } from '../payment/deps.js';
 import { fieldInvalid } from '../payment/errors.js';
-import type { PaymentStatus } from '../payment/payment-status.js';
-import { statusClass } from '../payment/payment-status.js';
+import { statusClass, type PaymentStatus } from '../payment/payment-status.js';
 import type { PlatformName } from '../payment/platform.js';
+import type { RefundStatus } from '../refund/refund-status.js';
 
 export interface StatsQuery {
   /** Payments created from inclusive to exclusive. */
@@ -31,7 +31,7 @@ export interface PaymentStats {
   readonly paidCount: bigint;
   readonly settledCount: bigint;
   readonly totalCount: bigint;
-  readonly refunds: readonly { readonly currency: string; readonly status: string; readonly count: bigint; readonly amount: bigint }[];
+  readonly refunds: readonly { readonly currency: string; readonly status: RefundStatus; readonly count: bigint; readonly amount: bigint }[];
 }
 
 type Row = Record<'count' | 'amount' | 'paid' | 'refunded' | 'currency', string> & {
@@ -55,7 +55,7 @@ export async function getPaymentStats(deps: Pick<Deps, 'orm'>, query: StatsQuery
        from payment where ${where} group by 1, 2, 3, 4 order by 4 nulls first, 1 nulls first, 2, 3`,
     values,
   );
-  const refunds = await em.execute<{ currency: string; status: string; count: string; amount: string }[]>(
+  const refunds = await em.execute<{ currency: string; status: RefundStatus; count: string; amount: string }[]>(
     `select r.currency, r.status, count(*)::text as count, sum(r.amount)::text as amount
        from refund r where r.payment_id in (select id from payment where ${where}) group by 1, 2 order by 1, 2`,
     values,

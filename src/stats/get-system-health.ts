@@ -1,6 +1,7 @@
 import type { Deps } from '../payment/deps.js';
 import { storeUnavailable } from '../store/unit-of-work.js';
 import type { NotificationStatus } from '../notification/notification.js';
+import type { PaymentStatus } from '../payment/payment-status.js';
 import type { PlatformName } from '../payment/platform.js';
 
 export interface SystemHealth {
@@ -8,7 +9,7 @@ export interface SystemHealth {
   readonly databaseVersion: string;
   readonly platforms: readonly { readonly platform: PlatformName; readonly merchantAccount: string }[];
   readonly sync: { readonly waiting: bigint; readonly due: bigint; readonly oldestDueAt: Date | null };
-  readonly unsettled: readonly { readonly platform: PlatformName; readonly status: string; readonly count: bigint; readonly oldest: Date }[];
+  readonly unsettled: readonly { readonly platform: PlatformName; readonly status: PaymentStatus; readonly count: bigint; readonly oldest: Date }[];
   readonly inbox: readonly { readonly status: NotificationStatus; readonly count: bigint }[];
 }
 
@@ -25,7 +26,7 @@ export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platfo
     `select count(*)::text as waiting, count(*) filter (where due_at <= ?)::text as due, min(due_at)::text as oldest from payment_sync`,
     [deps.clock.now().toISOString()],
   );
-  const unsettled = await em.execute<{ platform: PlatformName; status: string; count: string; oldest: string }[]>(
+  const unsettled = await em.execute<{ platform: PlatformName; status: PaymentStatus; count: string; oldest: string }[]>(
     `select platform, status, count(*)::text as count, min(created_at)::text as oldest from payment
       where status in ('PENDING', 'PROCESSING', 'UNKNOWN', 'REVIEW') group by 1, 2 order by 1, 2`,
   );

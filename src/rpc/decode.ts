@@ -1,0 +1,281 @@
+/** Requests of the contract as inputs of the domain. */
+import { z } from 'zod';
+import type * as ops from '../gen/payment/v1/operations_service.js';
+import * as rpc from '../gen/payment/v1/payment_service.js';
+import type { ClosePayment } from '../payment/close-payment.js';
+import type { CreatePayment } from '../payment/create-payment.js';
+import { fieldInvalid } from '../payment/errors.js';
+import type { PaymentRef } from '../payment/get-payment.js';
+import { bodyHash } from '../payment/idempotency.js';
+import type { PaymentFilter } from '../payment/list-payments.js';
+import type { UpdatePaymentStatus } from '../payment/update-payment-status.js';
+import type { CancelRefund } from '../refund/cancel-refund.js';
+import type { CreateRefund } from '../refund/create-refund.js';
+import type { RefundFilter } from '../refund/list-refunds.js';
+import type { StatsQuery } from '../stats/get-payment-stats.js';
+import * as field from './fields.js';
+import { decode } from './fields.js';
+import type { Call } from './serve.js';
+
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+const BATCH_MAX = 500;
+
+const platformOrder = z.object({
+  platform: field.platform,
+  merchantAccount: field.orNull(field.id),
+  merchantOrderNo: field.requiredId,
+  platformOrderTime: field.id,
+});
+const ref = z
+  .object({ paymentId: field.uuid.optional(), platformOrder: platformOrder.optional() }, 'is required')
+  .transform((value, context): PaymentRef => {
+    if (value.paymentId !== undefined) return { paymentId: value.paymentId };
+    if (value.platformOrder !== undefined) return value.platformOrder;
+    context.addIssue({ code: 'custom', message: 'payment_id or platform_order is required' });
+    return z.NEVER;
+  });
+const refs = z.array(ref).min(1, 'at least one is required').max(BATCH_MAX, `at most ${BATCH_MAX}`);
+
+const initiated = z
+  .object({ checkoutKind: field.checkoutKind, returnUrl: field.text(256), buyerId: field.orNull(field.id) })
+  .superRefine((value, context) => {
+    if (value.returnUrl !== '' && !/^https?:\/\/[^\s]+$/.test(value.returnUrl)) {
+      context.addIssue({ code: 'custom', path: ['returnUrl'], message: 'must be an http(s) address' });
+    }
+    if (value.checkoutKind === 'JSAPI' && value.buyerId === null) {
+      context.addIssue({ code: 'custom', path: ['buyerId'], message: 'is required for JSAPI' });
+    }
+  });
+const registered = z.object({
+  merchantOrderNo: field.requiredId,
+  platformOrderTime: field.id,
+  platformTransactionId: field.orNull(field.id),
+});
+const createPayment = z
+  .object({
+    requestId: field.requiredId,
+    appId: field.requiredId,
+    orderId: field.requiredId,
+    userId: field.id,
+    platform: field.platform,
+    merchantAccount: field.orNull(field.id),
+    amount: field.money,
+    subject: field.text(256),
+    metadata: field.metadata,
+    expireTime: field.optionalTime,
+    initiated: initiated.optional(),
+    registered: registered.optional(),
+  })
+  .superRefine((value, context) => {
+    if (value.initiated === undefined && value.registered === undefined) {
+      context.addIssue({ code: 'custom', path: ['kind'], message: 'initiated or registered is required' });
+    }
+    if (value.initiated !== undefined && value.subject === '') {
+      context.addIssue({ code: 'custom', path: ['subject'], message: 'is required for initiated payments' });
+    }
+    if (value.registered !== undefined && value.platform === 'UNIONPAY' && value.registered.platformOrderTime === '') {
+      context.addIssue({ code: 'custom', path: ['registered', 'platformOrderTime'], message: 'is required for UnionPay (txnTime)' });
+    }
+  });
+
+export function decodeCreatePayment(request: rpc.CreatePaymentRequest, call: Call, now: Date): CreatePayment {
+  const { requestId, expireTime, initiated: initiate, registered: register, ...rest } = decode(createPayment, request);
+  if (initiate !== undefined && expireTime !== null) requireExpiryAhead(expireTime, now);
+
+  const kind =
+    initiate !== undefined
+      ? ({
+          origin: 'INITIATED',
+          checkout: initiate.checkoutKind,
+          returnUrl: initiate.returnUrl === '' ? null : initiate.returnUrl,
+          buyerId: initiate.buyerId,
+        } as const)
+      : ({ origin: 'REGISTERED', ...register! } as const);
+  const body = { ...rest, expireAt: expireTime, kind };
+  return { ...body, actor: call.actor, request: requestOf('CreatePayment', requestId, body) };
+}
+
+/** The expiry is sent to the platform, which takes nothing sooner than its own pace or later than 15 days. */
+function requireExpiryAhead(expireAt: Date, now: Date): void {
+  const ahead = expireAt.getTime() - now.getTime();
+  if (ahead >= MINUTE && ahead <= 15 * DAY) return;
+  throw fieldInvalid({ field: 'expire_time', description: 'must be between 1 minute and 15 days ahead' });
+}
+
+const getPayment = z.object({ ref, view: z.number().max(2, 'is not a known value').min(0) });
+export function decodeGetPayment(request: rpc.GetPaymentRequest): { ref: PaymentRef; view: 'BASIC' | 'FULL' } {
+  const decoded = decode(getPayment, request);
+  return { ref: decoded.ref, view: decoded.view === (rpc.PaymentView.PAYMENT_VIEW_FULL as number) ? 'FULL' : 'BASIC' };
+}
+
+const filter = z.object({
+  appId: field.orNull(field.id),
+  orderId: field.orNull(field.id),
+  userId: field.orNull(field.id),
+  platform: field.optionalPlatform,
+  statuses: z.array(field.paymentStatus).max(10, 'at most 10'),
+  createdFrom: field.optionalTime,
+  createdTo: field.optionalTime,
+});
+const NO_FILTER: PaymentFilter = {
+  appId: null,
+  orderId: null,
+  userId: null,
+  platform: null,
+  statuses: [],
+  createdFrom: null,
+  createdTo: null,
+};
+const listPayments = z.object({ filter: filter.optional(), pageSize: field.pageSize, pageToken: field.pageToken });
+export function decodeListPayments(request: rpc.ListPaymentsRequest) {
+  const decoded = decode(listPayments, request);
+  return { filter: decoded.filter ?? NO_FILTER, size: decoded.pageSize, token: decoded.pageToken };
+}
+
+export function decodeVerifyPayments(request: rpc.VerifyPaymentsRequest) {
+  return decode(z.object({ refs, apply: z.boolean() }), request);
+}
+
+const syncPayments = z.object({ payments: z.object({ refs }).optional(), filter: filter.optional() });
+export function decodeSyncPayments(request: rpc.SyncPaymentsRequest): { refs: readonly PaymentRef[] } | { filter: PaymentFilter } {
+  const decoded = decode(syncPayments, request);
+  if (decoded.payments !== undefined) return { refs: decoded.payments.refs };
+  if (decoded.filter !== undefined) return { filter: decoded.filter };
+  throw fieldInvalid({ field: 'target', description: 'payments or filter is required' });
+}
+
+const CLOCK_SKEW_MS = 5 * MINUTE;
+const updatePaymentStatus = z
+  .object({
+    requestId: field.requiredId,
+    paymentId: field.uuid,
+    status: field.paymentStatus,
+    reporter: field.requiredId,
+    reason: field.requiredText(500),
+    expectedVersion: field.expectedVersion,
+    amount: field.optionalMoney,
+    platformTransactionId: field.id,
+    occurredTime: field.optionalTime,
+  })
+  .superRefine((value, context) => {
+    if (value.status !== 'SUCCEEDED') return;
+    if (value.amount === null) context.addIssue({ code: 'custom', path: ['amount'], message: 'is required for SUCCEEDED' });
+    if (value.platformTransactionId === '') {
+      context.addIssue({ code: 'custom', path: ['platformTransactionId'], message: 'is required for SUCCEEDED' });
+    }
+  });
+export function decodeUpdatePaymentStatus(request: rpc.UpdatePaymentStatusRequest, call: Call, now: Date): UpdatePaymentStatus {
+  const decoded = decode(updatePaymentStatus, request);
+  const { requestId, paymentId, reporter, expectedVersion, occurredTime: at, platformTransactionId: transactionId } = decoded;
+  if (at !== null && at.getTime() > now.getTime() + CLOCK_SKEW_MS) {
+    throw fieldInvalid({ field: 'occurred_time', description: 'must not be more than 5 minutes ahead' });
+  }
+  const paid = decoded.amount === null ? null : { amount: decoded.amount, transactionId };
+  const body = { paymentId, reporter, expectedVersion, report: { status: decoded.status, reason: decoded.reason, at, paid } };
+  return { ...body, actor: call.actor, request: requestOf('UpdatePaymentStatus', requestId, body) };
+}
+
+const closePayment = z.object({
+  requestId: field.requiredId,
+  paymentId: field.uuid,
+  reason: field.requiredText(500),
+  expectedVersion: field.expectedVersion,
+});
+export function decodeClosePayment(request: rpc.ClosePaymentRequest, call: Call): ClosePayment {
+  const { requestId, ...body } = decode(closePayment, request);
+  return { ...body, actor: call.actor, request: requestOf('ClosePayment', requestId, body) };
+}
+
+const createRefund = z.object({
+  requestId: field.requiredId,
+  paymentId: field.uuid,
+  amount: field.money,
+  reason: field.requiredText(256),
+  expectedRefundable: field.expectedMoney,
+});
+export function decodeCreateRefund(request: rpc.CreateRefundRequest, call: Call): CreateRefund {
+  const { requestId, ...body } = decode(createRefund, request);
+  return { ...body, actor: call.actor, request: requestOf('CreateRefund', requestId, body) };
+}
+
+export const decodeGetRefund = (request: rpc.GetRefundRequest) => decode(z.object({ refundId: field.uuid }), request).refundId;
+
+const listRefunds = z.object({
+  paymentId: field.optionalUuid,
+  appId: field.orNull(field.id),
+  statuses: z.array(field.refundStatus).max(8, 'at most 8'),
+  pageSize: field.pageSize,
+  pageToken: field.pageToken,
+});
+export function decodeListRefunds(request: rpc.ListRefundsRequest): { filter: RefundFilter; size: number; token: string } {
+  const { paymentId, appId, statuses, pageSize: size, pageToken: token } = decode(listRefunds, request);
+  return { filter: { paymentId: paymentId === '' ? null : paymentId, appId, statuses }, size, token };
+}
+
+const cancelRefund = z.object({ requestId: field.requiredId, refundId: field.uuid, reason: field.requiredText(500) });
+export function decodeCancelRefund(request: rpc.CancelRefundRequest, call: Call): CancelRefund {
+  const { requestId, ...body } = decode(cancelRefund, request);
+  return { ...body, actor: call.actor, request: requestOf('CancelRefund', requestId, body) };
+}
+
+const listPaymentLogs = z.object({
+  paymentId: field.uuid,
+  order: z.number().min(0).max(2, 'is not a known value'),
+  pageSize: field.pageSize,
+  pageToken: field.pageToken,
+});
+export function decodeListPaymentLogs(request: rpc.ListPaymentLogsRequest) {
+  const { paymentId, order, pageSize: size, pageToken: token } = decode(listPaymentLogs, request);
+  const newestFirst = order === (rpc.LogOrder.LOG_ORDER_NEWEST_FIRST as number);
+  return { filter: { paymentId, order: newestFirst ? ('desc' as const) : ('asc' as const) }, size, token };
+}
+
+const DIMENSIONS = ['PLATFORM', 'STATUS', 'HOUR', 'DAY'] as const;
+const getPaymentStats = z.object({
+  startTime: z.unknown().refine((value) => value !== undefined, 'is required').pipe(field.time),
+  endTime: field.optionalTime,
+  appId: field.orNull(field.id),
+  platforms: z.array(field.platform).max(3, 'at most 3'),
+  groupBy: z.array(field.known(rpc.StatsDimension, 'STATS_DIMENSION_', DIMENSIONS)).max(4, 'at most 4'),
+});
+export function decodeGetPaymentStats(request: rpc.GetPaymentStatsRequest, now: Date): StatsQuery {
+  const { startTime: from, endTime, appId, platforms, groupBy } = decode(getPaymentStats, request);
+  const to = endTime ?? now;
+  const [hour, day] = [groupBy.includes('HOUR'), groupBy.includes('DAY')];
+  if (hour && day) throw fieldInvalid({ field: 'group_by', description: 'HOUR and DAY exclude each other' });
+  const daysMax = hour ? 31 : 366;
+  if (from >= to || to.getTime() - from.getTime() > daysMax * DAY) {
+    throw fieldInvalid({ field: 'end_time', description: `must be after start_time by at most ${daysMax} days` });
+  }
+  const bucket = hour ? 'hour' : day ? 'day' : null;
+  return { from, to, appId, platforms, groupBy: { platform: groupBy.includes('PLATFORM'), status: groupBy.includes('STATUS'), bucket } };
+}
+
+const waitForPayment = z.object({
+  paymentId: field.uuid,
+  statuses: z.array(field.paymentStatus).max(10, 'at most 10'),
+  afterVersion: z
+    .number()
+    .int()
+    .min(0, 'must not be negative')
+    .optional()
+    .transform((value) => value ?? null),
+  timeout: field.duration({ minMs: 0, maxMs: 5 * MINUTE }),
+});
+export function decodeWaitForPayment(request: rpc.WaitForPaymentRequest) {
+  const { timeout, ...rest } = decode(waitForPayment, request);
+  return { ...rest, timeoutMs: timeout ?? 30_000 };
+}
+
+export const decodeVerifyPaymentLog = (request: ops.VerifyPaymentLogRequest) =>
+  decode(z.object({ paymentId: field.uuid }), request).paymentId;
+
+export const decodeDescribeStatusMachine = (request: ops.DescribeStatusMachineRequest) => {
+  const { paymentId } = decode(z.object({ paymentId: field.optionalUuid }), request);
+  return paymentId === '' ? null : paymentId;
+};
+
+function requestOf(method: string, requestId: string, body: object) {
+  return { method, requestId, bodyHash: bodyHash(body) };
+}

@@ -1,0 +1,120 @@
+/** The handlers of OperationsService. */
+import * as ops from '../gen/payment/v1/operations_service.js';
+import type { Deps } from '../payment/deps.js';
+import { DomainError } from '../payment/errors.js';
+import { findPayment } from '../payment/get-payment.js';
+import { verifyPaymentLog } from '../payment/list-payment-logs.js';
+import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
+import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS } from '../payment/payment-status.js';
+import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
+import { getSystemHealth } from '../stats/get-system-health.js';
+import { decodeDescribeStatusMachine, decodeVerifyPaymentLog } from './decode.js';
+import { codeOf, encodeDuration, encodeTime, paymentStatusCode, platformCode, refundStatusCode } from './encode.js';
+
+export interface OperationsDeps extends Deps {
+  readonly version: string;
+  readonly feedHealth: () => Promise<FeedHealthNow>;
+}
+
+export interface FeedHealthNow {
+  readonly head: bigint;
+  readonly earliest: bigint;
+  readonly epoch: number;
+  readonly asOf: Date | null;
+  readonly openWatches: number;
+}
+
+export function operationsHandlers(deps: OperationsDeps) {
+  const startedAt = performance.now();
+  return {
+    describeStatusMachine: async (request: ops.DescribeStatusMachineRequest): Promise<ops.DescribeStatusMachineResponse> => {
+      const paymentId = decodeDescribeStatusMachine(request);
+      return describe(paymentId === null ? null : await findPayment(deps, { paymentId }));
+    },
+
+    verifyPaymentLog: async (request: ops.VerifyPaymentLogRequest): Promise<ops.VerifyPaymentLogResponse> => {
+      const { entries, fault } = await verifyPaymentLog(deps, decodeVerifyPaymentLog(request));
+      return { valid: fault === null, entries, faultSeq: fault?.seq ?? 0, fault: fault?.what ?? '' };
+    },
+
+    getSystemHealth: async (): Promise<ops.GetSystemHealthResponse> => {
+      const [health, feed] = await Promise.all([getSystemHealth(deps), deps.feedHealth()]);
+      return {
+        version: deps.version,
+        uptime: encodeDuration(performance.now() - startedAt),
+        database: { version: health.databaseVersion, latency: encodeDuration(health.databaseLatencyMs) },
+        platforms: health.platforms.map(({ platform, merchantAccount }) => ({ platform: platformCode(platform), merchantAccount })),
+        sync: { waiting: health.sync.waiting, due: health.sync.due, oldestDueTime: encodeTime(health.sync.oldestDueAt) },
+        unsettled: health.unsettled.map((row) => ({
+          platform: platformCode(row.platform),
+          status: paymentStatusCode(row.status),
+          count: row.count,
+          oldestCreateTime: encodeTime(row.oldest),
+        })),
+        feed: {
+          headRevision: feed.head,
+          earliestRevision: feed.earliest,
+          epoch: feed.epoch,
+          asOfTime: encodeTime(feed.asOf),
+          openWatches: feed.openWatches,
+        },
+        inbox: health.inbox.map((row) => ({
+          status: codeOf(ops.NotificationStatus, 'NOTIFICATION_STATUS_', row.status),
+          count: row.count,
+        })),
+      };
+    },
+
+    explainPayment: later('ExplainPayment'),
+    resolveReview: later('ResolveReview'),
+    resolveRefund: later('ResolveRefund'),
+    recordExternalRefund: later('RecordExternalRefund'),
+    listNotifications: later('ListNotifications'),
+    replayNotification: later('ReplayNotification'),
+    runReconciliation: later('RunReconciliation'),
+    getReconciliation: later('GetReconciliation'),
+  };
+}
+
+function later(method: string): () => Promise<never> {
+  const sentence = `${method} is part of the contract and not offered by this version of the service`;
+  return () => Promise.reject(new DomainError('NOT_IMPLEMENTED', sentence, { metadata: { method } }));
+}
+
+function describe(payment: Payment | null): ops.DescribeStatusMachineResponse {
+  return {
+    statuses: PAYMENT_STATUSES.map((status) => ({
+      status: paymentStatusCode(status),
+      settled: isSettled(status),
+      paid: isPaid(status),
+      computed: status === 'PARTIALLY_REFUNDED' || status === 'REFUNDED' || status === 'REVIEW',
+    })),
+    edges: PAYMENT_STATUSES.flatMap((from) =>
+      PAYMENT_TRANSITIONS[from].map((to) => ({ from: paymentStatusCode(from), to: paymentStatusCode(to) })),
+    ),
+    refundEdges: REFUND_STATUSES.flatMap((from) =>
+      REFUND_TRANSITIONS[from].map((to) => ({ from: refundStatusCode(from), to: refundStatusCode(to) })),
+    ),
+    mermaid: mermaid(),
+    current: paymentStatusCode(payment?.status ?? null),
+    next: payment === null ? [] : nextOf(payment),
+  };
+}
+
+function nextOf(payment: Payment): ops.NextStatus[] {
+  const allowed = payment.origin === 'REGISTERED' ? reportableFrom(payment.status) : [];
+  return PAYMENT_STATUSES.filter((status) => status !== payment.status).map((status) => {
+    if (allowed.includes(status)) return { status: paymentStatusCode(status), allowed: true, whyNot: '' };
+    const whyNot =
+      payment.origin === 'INITIATED'
+        ? 'this service placed the order and asks the platform itself; a report is only a claim'
+        : illegalTransition(payment.status, status, allowed).message;
+    return { status: paymentStatusCode(status), allowed: false, whyNot };
+  });
+}
+
+/** The table as a diagram, for the README and for people. */
+export function mermaid(): string {
+  const edges = PAYMENT_STATUSES.flatMap((from) => PAYMENT_TRANSITIONS[from].map((to) => `  ${from} --> ${to}`));
+  return ['stateDiagram-v2', '  [*] --> PENDING', ...edges].join('\n');
+}

@@ -1,0 +1,132 @@
+/** The handlers of PaymentService: decode, one operation of the domain, encode. */
+import * as rpc from '../gen/payment/v1/payment_service.js';
+import { closePayment } from '../payment/close-payment.js';
+import { createPayment } from '../payment/create-payment.js';
+import type { Deps } from '../payment/deps.js';
+import { getPayment, nextSyncOf } from '../payment/get-payment.js';
+import { listPaymentLogs } from '../payment/list-payment-logs.js';
+import { listPayments } from '../payment/list-payments.js';
+import { updatePaymentStatus } from '../payment/update-payment-status.js';
+import { syncPayments, verifyPayments } from '../payment/verify-payments.js';
+import { cancelRefund } from '../refund/cancel-refund.js';
+import { createRefund } from '../refund/create-refund.js';
+import { getRefund, listRefunds } from '../refund/list-refunds.js';
+import { getPaymentStats } from '../stats/get-payment-stats.js';
+import { markDue } from '../sync/mark-due.js';
+import * as decode from './decode.js';
+import { codeOf, encodeLogEntry, encodePayment, encodeRefund, encodeSynced, encodeTime, encodeVerified, platformCode, paymentStatusCode, refundStatusCode } from './encode.js';
+import type { PageTokens } from './page-token.js';
+import type { Call } from './serve.js';
+
+export interface HandlerDeps extends Deps {
+  readonly pages: PageTokens;
+}
+
+export function paymentHandlers(deps: HandlerDeps) {
+  const now = (): Date => deps.clock.now();
+
+  return {
+    createPayment: async (request: rpc.CreatePaymentRequest, call: Call): Promise<rpc.CreatePaymentResponse> => {
+      const { payment, replayed } = await createPayment(deps, decode.decodeCreatePayment(request, call, now()), call.signal);
+      return { payment: encodePayment(payment, await nextSyncOf(deps, payment.id)), replayed };
+    },
+
+    getPayment: async (request: rpc.GetPaymentRequest): Promise<rpc.GetPaymentResponse> => {
+      const { ref, view } = decode.decodeGetPayment(request);
+      const { payment, nextSyncAt, refunds, recentLog } = await getPayment(deps, ref, view);
+      return { payment: encodePayment(payment, nextSyncAt), refunds: refunds.map(encodeRefund), recentLog: recentLog.map(encodeLogEntry) };
+    },
+
+    listPayments: async (request: rpc.ListPaymentsRequest): Promise<rpc.ListPaymentsResponse> => {
+      const { filter, size, token } = decode.decodeListPayments(request);
+      const page = await listPayments(deps, filter, { size, before: deps.pages.open(filter, token) });
+      return { payments: page.payments.map((payment) => encodePayment(payment)), nextPageToken: deps.pages.seal(filter, page.next) };
+    },
+
+    verifyPayments: async (request: rpc.VerifyPaymentsRequest, call: Call): Promise<rpc.VerifyPaymentsResponse> => {
+      const { refs, apply } = decode.decodeVerifyPayments(request);
+      const items = await verifyPayments(deps, refs, { apply, actor: call.actor });
+      return { items: items.map(encodeVerified) };
+    },
+
+    syncPayments: async (request: rpc.SyncPaymentsRequest, call: Call): Promise<rpc.SyncPaymentsResponse> => {
+      const target = decode.decodeSyncPayments(request);
+      if ('filter' in target) return { items: [], marked: await markDue(deps, target.filter) };
+      const items = await syncPayments(deps, target.refs, call.actor);
+      return { items: items.map(encodeSynced), marked: 0n };
+    },
+
+    updatePaymentStatus: async (request: rpc.UpdatePaymentStatusRequest, call: Call): Promise<rpc.UpdatePaymentStatusResponse> => {
+      const input = decode.decodeUpdatePaymentStatus(request, call, now());
+      const { payment, outcome } = await updatePaymentStatus(deps, input, call.signal);
+      return { payment: encodePayment(payment), outcome: codeOf(rpc.ReportOutcome, 'REPORT_OUTCOME_', outcome) };
+    },
+
+    closePayment: async (request: rpc.ClosePaymentRequest, call: Call): Promise<rpc.ClosePaymentResponse> => {
+      const { payment, outcome } = await closePayment(deps, decode.decodeClosePayment(request, call), call.signal);
+      return { payment: encodePayment(payment), outcome: codeOf(rpc.CloseOutcome, 'CLOSE_OUTCOME_', outcome) };
+    },
+
+    createRefund: async (request: rpc.CreateRefundRequest, call: Call): Promise<rpc.CreateRefundResponse> => {
+      const { refund, payment, replayed } = await createRefund(deps, decode.decodeCreateRefund(request, call), call.signal);
+      return { refund: encodeRefund(refund), payment: encodePayment(payment), replayed };
+    },
+
+    getRefund: async (request: rpc.GetRefundRequest): Promise<rpc.GetRefundResponse> => {
+      return { refund: encodeRefund(await getRefund(deps, decode.decodeGetRefund(request))) };
+    },
+
+    listRefunds: async (request: rpc.ListRefundsRequest): Promise<rpc.ListRefundsResponse> => {
+      const { filter, size, token } = decode.decodeListRefunds(request);
+      const page = await listRefunds(deps, filter, { size, before: deps.pages.open(filter, token) });
+      return { refunds: page.refunds.map(encodeRefund), nextPageToken: deps.pages.seal(filter, page.next) };
+    },
+
+    cancelRefund: async (request: rpc.CancelRefundRequest, call: Call): Promise<rpc.CancelRefundResponse> => {
+      const { refund, payment } = await cancelRefund(deps, decode.decodeCancelRefund(request, call), call.signal);
+      return { refund: encodeRefund(refund), payment: encodePayment(payment) };
+    },
+
+    listPaymentLogs: async (request: rpc.ListPaymentLogsRequest): Promise<rpc.ListPaymentLogsResponse> => {
+      const { filter, size, token } = decode.decodeListPaymentLogs(request);
+      const position = deps.pages.open(filter, token);
+      const after = position === null ? null : Number.parseInt(position, 10);
+      const page = await listPaymentLogs(deps, filter.paymentId, { size, after, order: filter.order });
+      const next = page.next === null ? null : `${page.next}`;
+      return { entries: page.entries.map(encodeLogEntry), nextPageToken: deps.pages.seal(filter, next) };
+    },
+
+    getPaymentStats: async (request: rpc.GetPaymentStatsRequest): Promise<rpc.GetPaymentStatsResponse> => {
+      return encodeStats(await getPaymentStats(deps, decode.decodeGetPaymentStats(request, now())));
+    },
+  };
+}
+
+function encodeStats(stats: Awaited<ReturnType<typeof getPaymentStats>>): rpc.GetPaymentStatsResponse {
+  const rate = stats.settledCount === 0n ? undefined : Number((stats.paidCount * 10_000n) / stats.settledCount);
+  return {
+    groups: stats.groups.map((group) => ({
+      platform: group.platform === null ? 0 : platformCode(group.platform),
+      status: paymentStatusCode(group.status),
+      currencyCode: group.currency,
+      bucketStart: encodeTime(group.bucketStart),
+      count: group.count,
+      amount: group.amount,
+      paidAmount: group.paidAmount,
+      refundedAmount: group.refundedAmount,
+    })),
+    totalCount: stats.totalCount,
+    settledCount: stats.settledCount,
+    paidCount: stats.paidCount,
+    successRatePerTenThousand: rate,
+    timeToSettleP50: undefined,
+    timeToSettleP95: undefined,
+    timeToSettleP99: undefined,
+    refunds: stats.refunds.map((group) => ({
+      currencyCode: group.currency,
+      status: refundStatusCode(group.status),
+      count: group.count,
+      amount: group.amount,
+    })),
+  };
+}
