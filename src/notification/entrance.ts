@@ -13,11 +13,14 @@ export interface NotificationEntrance extends AsyncDisposable {
   readonly port: number;
 }
 
+/** `ready` gives null until the application can store what comes in. */
 export async function openNotificationEntrance(
-  deps: Deps,
+  ready: () => Deps | null,
   options: { host: string; port: number; log: Logger },
 ): Promise<NotificationEntrance> {
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+    const deps = ready();
+    if (deps === null) return send(response, plain(503, 'starting'));
     handle(deps, request)
       .catch((error: unknown): HttpReply => {
         options.log.error({ err: error, path: request.url?.slice(0, 200) }, 'notification not stored');

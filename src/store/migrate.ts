@@ -1,4 +1,5 @@
 /** Versioned migrations, one process at a time. */
+import pg from 'pg';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Migrator } from '@mikro-orm/migrations';
 import { openOrm } from './orm.js';
@@ -12,7 +13,11 @@ export interface MigrationStatus {
 const MIGRATION_LOCK = 7_205_759_403;
 
 /** Applies what is pending and returns the names. Processes that start together wait for each other. */
-export async function migrateUp(databaseUrl: string): Promise<readonly string[]> {
+export async function migrateUp(
+  databaseUrl: string,
+  options: { createDatabase?: boolean } = {},
+): Promise<readonly string[]> {
+  if (options.createDatabase === true) await ensureDatabase(databaseUrl);
   await using lease = await openForMigration(databaseUrl);
   // This transaction only holds the lock, however long the migrations beside it take; it ends with its connection.
   return await lease.orm.em.fork().transactional(async (em) => {
@@ -31,6 +36,21 @@ export async function migrationStatus(databaseUrl: string): Promise<MigrationSta
   const applied = await migrator.getExecuted();
   const pending = await migrator.getPending();
   return { applied: applied.map((row) => row.name), pending: pending.map((row) => row.name) };
+}
+
+/** The embedded cluster has no database of ours on its first start. */
+async function ensureDatabase(databaseUrl: string): Promise<void> {
+  const url = new URL(databaseUrl);
+  const name = url.pathname.slice(1);
+  url.pathname = '/postgres';
+  const client = new pg.Client({ connectionString: url.href });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query('select 1 from pg_database where datname = $1', [name]);
+    if (rowCount === 0) await client.query(`create database ${client.escapeIdentifier(name)}`);
+  } finally {
+    await client.end();
+  }
 }
 
 async function openForMigration(databaseUrl: string): Promise<{ orm: MikroORM } & AsyncDisposable> {

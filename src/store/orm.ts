@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import { defineConfig, MikroORM, type Options } from '@mikro-orm/postgresql';
 import { Migrator } from '@mikro-orm/migrations';
 import { NotificationSchema } from '../notification/notification.js';
@@ -13,6 +14,7 @@ const STATEMENT_TIMEOUT_MS = 10_000;
 const LOCK_TIMEOUT_MS = 3_000;
 const IDLE_IN_TRANSACTION_TIMEOUT_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 5_000;
+const RECLAIM_AFTER_MS = 250;
 
 export function ormConfig(databaseUrl: string, poolMax = 10): Options {
   return defineConfig({
@@ -35,6 +37,7 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
       idle_in_transaction_session_timeout: IDLE_IN_TRANSACTION_TIMEOUT_MS,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       keepAlive: true,
+      onPoolCreated: reclaimBrokenConnections,
     },
     forceUtcTimezone: true,
     timezone: 'Z',
@@ -46,6 +49,24 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
     debug: false,
     logger: () => undefined,
   }) as Options;
+}
+
+/**
+ * A transaction whose COMMIT or ROLLBACK fails with its connection never gives the connection back: Kysely's controlled
+ * transaction releases it only on success. Each such loss would cost the pool a place for ever, and closing it would wait.
+ */
+function reclaimBrokenConnections(pool: pg.Pool): void {
+  const inUse = new Set<pg.PoolClient>();
+  pool.on('acquire', (client) => void inUse.add(client));
+  pool.on('release', (_error, client) => void inUse.delete(client as pg.PoolClient));
+  pool.on('connect', (client) => {
+    client.once('end', () => {
+      // Whoever holds it may still be about to release it in the ordinary way.
+      setTimeout(() => {
+        if (inUse.delete(client)) client.release(true);
+      }, RECLAIM_AFTER_MS).unref();
+    });
+  });
 }
 
 export async function openOrm(databaseUrl: string, poolMax?: number): Promise<MikroORM> {

@@ -9,6 +9,7 @@ export type StoreFailure =
   /** Anything else that the statement itself caused: constraint, data, time-out. */
   | 'STATEMENT';
 
+const CAUSES_MAX = 10;
 const CONFLICTS = new Set(['40P01', '40001']);
 const LOST = new Set([
   '57P01', '57P02', '57P03', '57P05', '25P03', '25P04',
@@ -27,14 +28,22 @@ export function storeFailure(error: unknown): StoreFailure {
 }
 
 function codeOf(error: unknown): string {
-  for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if ('code' in cause && typeof cause.code === 'string') return cause.code;
-  }
+  for (const { code } of causes(error)) if (typeof code === 'string') return code;
   return '';
 }
 
 function sentences(error: unknown): string {
-  const parts: string[] = [];
-  for (let cause = error; cause instanceof Error; cause = cause.cause) parts.push(cause.message);
-  return parts.join(' | ');
+  return causes(error)
+    .map(({ message }) => (typeof message === 'string' ? message : ''))
+    .join(' | ');
+}
+
+/** Not by `instanceof`: drivers and the runtime may make their errors in another realm. */
+function causes(error: unknown): { code?: unknown; message?: unknown }[] {
+  const found: { code?: unknown; message?: unknown }[] = [];
+  for (let cause = error; typeof cause === 'object' && cause !== null && found.length < CAUSES_MAX; ) {
+    found.push(cause);
+    cause = 'cause' in cause ? cause.cause : null;
+  }
+  return found;
 }

@@ -52,7 +52,7 @@ export enum ErrorReason {
   ERROR_REASON_CURSOR_EXPIRED = 15,
   /** ERROR_REASON_FEED_HISTORY_DIVERGED - FAILED_PRECONDITION. The database lost changes that the cursor has seen; metadata: safe_cursor, epoch. */
   ERROR_REASON_FEED_HISTORY_DIVERGED = 16,
-  /** ERROR_REASON_SLOW_CONSUMER - RESOURCE_EXHAUSTED. The watcher does not keep up; metadata: cursor. Resume there. */
+  /** ERROR_REASON_SLOW_CONSUMER - RESOURCE_EXHAUSTED. The watcher does not keep up; metadata: cursor, behind. Resume there. */
   ERROR_REASON_SLOW_CONSUMER = 17,
   /** ERROR_REASON_OVERLOADED - RESOURCE_EXHAUSTED. Too much is waiting or too many streams are open; a google.rpc.RetryInfo says when to come back. */
   ERROR_REASON_OVERLOADED = 18,
@@ -62,9 +62,15 @@ export enum ErrorReason {
   ERROR_REASON_PLATFORM_NOT_CONFIGURED = 20,
   /** ERROR_REASON_PLATFORM_REJECTED - FAILED_PRECONDITION. The platform refused the call for a fault of the configuration; metadata: platform_code. */
   ERROR_REASON_PLATFORM_REJECTED = 21,
-  /** ERROR_REASON_STORE_UNAVAILABLE - UNAVAILABLE. The database is away. Where the metadata says outcome=unknown, repeat with the same request_id. */
+  /**
+   * ERROR_REASON_STORE_UNAVAILABLE - UNAVAILABLE. The database is away. Where the metadata says outcome=unknown, repeat with the same request_id; where it ends a
+   * watch, metadata has the cursor to resume at.
+   */
   ERROR_REASON_STORE_UNAVAILABLE = 22,
-  /** ERROR_REASON_SERVER_DRAINING - UNAVAILABLE. The server is going down; connect to another one. */
+  /**
+   * ERROR_REASON_SERVER_DRAINING - UNAVAILABLE. The server is going down, or the connection is old; connect to another one. Where it ends a watch, metadata has
+   * the cursor to resume at.
+   */
   ERROR_REASON_SERVER_DRAINING = 23,
   /** ERROR_REASON_DEADLINE_EXCEEDED - DEADLINE_EXCEEDED. No answer in time. A mutating call may have been carried out: repeat it with the same request_id. */
   ERROR_REASON_DEADLINE_EXCEEDED = 24,

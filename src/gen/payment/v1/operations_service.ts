@@ -620,7 +620,7 @@ export interface Reconciliation {
   matched: bigint;
   /** How many findings there are. */
   findingCount: bigint;
-  /** Sum of the platform's fees, minor units. */
+  /** Sum of the platform's fees, minor units of the account's currency. */
   feeTotal: bigint;
   /** Why it failed; else empty. */
   failure: string;
@@ -5242,7 +5242,11 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
   },
 };
 
-/** For engineers and operators: why a payment is where it is, what waits for a person, and how the service itself is. */
+/**
+ * For engineers and operators: why a payment is where it is, what waits for a person, and how the service itself is. Bounds of
+ * strings and the errors of every method are those of PaymentService; a method that this version does not offer answers
+ * NOT_IMPLEMENTED.
+ */
 export type OperationsServiceService = typeof OperationsServiceService;
 export const OperationsServiceService = {
   /** Why a payment is where it is, what is known, what happens next and what a person could do. */
@@ -5273,8 +5277,9 @@ export const OperationsServiceService = {
     responseDeserialize: (value: Buffer): DescribeStatusMachineResponse => DescribeStatusMachineResponse.decode(value),
   },
   /**
-   * Decides a payment in REVIEW. The decision covers what is known now: repetitions of it never re-open the review, news do.
-   * Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
+   * Decides a payment in REVIEW; any other status is refused. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
+   * refunds for PAID, else the decided one. The decision covers what is known now: repetitions of it never re-open the review,
+   * news do. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
   resolveReview: {
     path: "/payment.v1.OperationsService/ResolveReview" as const,
@@ -5287,8 +5292,9 @@ export const OperationsServiceService = {
     responseDeserialize: (value: Buffer): ResolveReviewResponse => ResolveReviewResponse.decode(value),
   },
   /**
-   * Ends a refund that no platform will answer: gives up a CREATED one, settles an UNKNOWN one, marks a SUCCEEDED one as
-   * REVERSED. Errors: ILLEGAL_TRANSITION.
+   * Ends a refund that no platform will answer: gives up a CREATED one, settles an UNKNOWN or ABNORMAL one, marks a SUCCEEDED one
+   * as REVERSED; see RefundResolution for the statuses before and after. SUBMITTED is refused: the platform still answers. The
+   * payment's amounts and status follow. Idempotent by request_id. Errors: REFUND_NOT_FOUND, ILLEGAL_TRANSITION.
    */
   resolveRefund: {
     path: "/payment.v1.OperationsService/ResolveRefund" as const,
@@ -5300,7 +5306,11 @@ export const OperationsServiceService = {
       Buffer.from(ResolveRefundResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ResolveRefundResponse => ResolveRefundResponse.decode(value),
   },
-  /** Books money that was refunded outside this service as a refund of its own. Errors: REFUND_EXCEEDS_REFUNDABLE. */
+  /**
+   * Books money that was refunded outside this service as a refund of its own, SUCCEEDED and external from the start, on a payment
+   * that was paid. The payment's amounts and status follow. Idempotent by request_id. Errors: REFUND_EXCEEDS_REFUNDABLE,
+   * PAYMENT_NOT_REFUNDABLE.
+   */
   recordExternalRefund: {
     path: "/payment.v1.OperationsService/RecordExternalRefund" as const,
     requestStream: false as const,
@@ -5324,7 +5334,10 @@ export const OperationsServiceService = {
       Buffer.from(ListNotificationsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListNotificationsResponse => ListNotificationsResponse.decode(value),
   },
-  /** Verifies a stored notification again and applies it. Replaying an applied one changes nothing. */
+  /**
+   * Verifies a stored notification again and applies it, whatever its status; the answer has the status after.
+   * Safe to repeat: replaying an applied one changes nothing. Errors: NOTIFICATION_NOT_FOUND.
+   */
   replayNotification: {
     path: "/payment.v1.OperationsService/ReplayNotification" as const,
     requestStream: false as const,
@@ -5336,7 +5349,7 @@ export const OperationsServiceService = {
       Buffer.from(ReplayNotificationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReplayNotificationResponse => ReplayNotificationResponse.decode(value),
   },
-  /** Recomputes a payment's hash chain from what is stored. */
+  /** Recomputes a payment's hash chain from what is stored. A fault is an answer, no error. */
   verifyPaymentLog: {
     path: "/payment.v1.OperationsService/VerifyPaymentLog" as const,
     requestStream: false as const,
@@ -5348,7 +5361,10 @@ export const OperationsServiceService = {
       Buffer.from(VerifyPaymentLogResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): VerifyPaymentLogResponse => VerifyPaymentLogResponse.decode(value),
   },
-  /** Holds a day's settlement bill of one account against the records. */
+  /**
+   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
+   * Idempotent by request_id. Errors: PLATFORM_NOT_CONFIGURED.
+   */
   runReconciliation: {
     path: "/payment.v1.OperationsService/RunReconciliation" as const,
     requestStream: false as const,
@@ -5360,7 +5376,7 @@ export const OperationsServiceService = {
       Buffer.from(RunReconciliationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): RunReconciliationResponse => RunReconciliationResponse.decode(value),
   },
-  /** A reconciliation and its findings. */
+  /** A reconciliation and its findings, as far as it got. Errors: RECONCILIATION_NOT_FOUND. */
   getReconciliation: {
     path: "/payment.v1.OperationsService/GetReconciliation" as const,
     requestStream: false as const,
@@ -5395,26 +5411,38 @@ export interface OperationsServiceServer extends UntypedServiceImplementation {
    */
   describeStatusMachine: handleUnaryCall<DescribeStatusMachineRequest, DescribeStatusMachineResponse>;
   /**
-   * Decides a payment in REVIEW. The decision covers what is known now: repetitions of it never re-open the review, news do.
-   * Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
+   * Decides a payment in REVIEW; any other status is refused. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
+   * refunds for PAID, else the decided one. The decision covers what is known now: repetitions of it never re-open the review,
+   * news do. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
   resolveReview: handleUnaryCall<ResolveReviewRequest, ResolveReviewResponse>;
   /**
-   * Ends a refund that no platform will answer: gives up a CREATED one, settles an UNKNOWN one, marks a SUCCEEDED one as
-   * REVERSED. Errors: ILLEGAL_TRANSITION.
+   * Ends a refund that no platform will answer: gives up a CREATED one, settles an UNKNOWN or ABNORMAL one, marks a SUCCEEDED one
+   * as REVERSED; see RefundResolution for the statuses before and after. SUBMITTED is refused: the platform still answers. The
+   * payment's amounts and status follow. Idempotent by request_id. Errors: REFUND_NOT_FOUND, ILLEGAL_TRANSITION.
    */
   resolveRefund: handleUnaryCall<ResolveRefundRequest, ResolveRefundResponse>;
-  /** Books money that was refunded outside this service as a refund of its own. Errors: REFUND_EXCEEDS_REFUNDABLE. */
+  /**
+   * Books money that was refunded outside this service as a refund of its own, SUCCEEDED and external from the start, on a payment
+   * that was paid. The payment's amounts and status follow. Idempotent by request_id. Errors: REFUND_EXCEEDS_REFUNDABLE,
+   * PAYMENT_NOT_REFUNDABLE.
+   */
   recordExternalRefund: handleUnaryCall<RecordExternalRefundRequest, RecordExternalRefundResponse>;
   /** What came in at the notification entrance, newest first, forgeries included. */
   listNotifications: handleUnaryCall<ListNotificationsRequest, ListNotificationsResponse>;
-  /** Verifies a stored notification again and applies it. Replaying an applied one changes nothing. */
+  /**
+   * Verifies a stored notification again and applies it, whatever its status; the answer has the status after.
+   * Safe to repeat: replaying an applied one changes nothing. Errors: NOTIFICATION_NOT_FOUND.
+   */
   replayNotification: handleUnaryCall<ReplayNotificationRequest, ReplayNotificationResponse>;
-  /** Recomputes a payment's hash chain from what is stored. */
+  /** Recomputes a payment's hash chain from what is stored. A fault is an answer, no error. */
   verifyPaymentLog: handleUnaryCall<VerifyPaymentLogRequest, VerifyPaymentLogResponse>;
-  /** Holds a day's settlement bill of one account against the records. */
+  /**
+   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
+   * Idempotent by request_id. Errors: PLATFORM_NOT_CONFIGURED.
+   */
   runReconciliation: handleUnaryCall<RunReconciliationRequest, RunReconciliationResponse>;
-  /** A reconciliation and its findings. */
+  /** A reconciliation and its findings, as far as it got. Errors: RECONCILIATION_NOT_FOUND. */
   getReconciliation: handleUnaryCall<GetReconciliationRequest, GetReconciliationResponse>;
   /** How the service is: database, platforms, backlog, feed, inbox. Errors: STORE_UNAVAILABLE. */
   getSystemHealth: handleUnaryCall<GetSystemHealthRequest, GetSystemHealthResponse>;
@@ -5457,8 +5485,9 @@ export interface OperationsServiceClient extends Client {
     callback: (error: ServiceError | null, response: DescribeStatusMachineResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Decides a payment in REVIEW. The decision covers what is known now: repetitions of it never re-open the review, news do.
-   * Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
+   * Decides a payment in REVIEW; any other status is refused. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
+   * refunds for PAID, else the decided one. The decision covers what is known now: repetitions of it never re-open the review,
+   * news do. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
   resolveReview(
     request: ResolveReviewRequest,
@@ -5476,8 +5505,9 @@ export interface OperationsServiceClient extends Client {
     callback: (error: ServiceError | null, response: ResolveReviewResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Ends a refund that no platform will answer: gives up a CREATED one, settles an UNKNOWN one, marks a SUCCEEDED one as
-   * REVERSED. Errors: ILLEGAL_TRANSITION.
+   * Ends a refund that no platform will answer: gives up a CREATED one, settles an UNKNOWN or ABNORMAL one, marks a SUCCEEDED one
+   * as REVERSED; see RefundResolution for the statuses before and after. SUBMITTED is refused: the platform still answers. The
+   * payment's amounts and status follow. Idempotent by request_id. Errors: REFUND_NOT_FOUND, ILLEGAL_TRANSITION.
    */
   resolveRefund(
     request: ResolveRefundRequest,
@@ -5494,7 +5524,11 @@ export interface OperationsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ResolveRefundResponse) => void,
   ): ClientUnaryCall;
-  /** Books money that was refunded outside this service as a refund of its own. Errors: REFUND_EXCEEDS_REFUNDABLE. */
+  /**
+   * Books money that was refunded outside this service as a refund of its own, SUCCEEDED and external from the start, on a payment
+   * that was paid. The payment's amounts and status follow. Idempotent by request_id. Errors: REFUND_EXCEEDS_REFUNDABLE,
+   * PAYMENT_NOT_REFUNDABLE.
+   */
   recordExternalRefund(
     request: RecordExternalRefundRequest,
     callback: (error: ServiceError | null, response: RecordExternalRefundResponse) => void,
@@ -5526,7 +5560,10 @@ export interface OperationsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListNotificationsResponse) => void,
   ): ClientUnaryCall;
-  /** Verifies a stored notification again and applies it. Replaying an applied one changes nothing. */
+  /**
+   * Verifies a stored notification again and applies it, whatever its status; the answer has the status after.
+   * Safe to repeat: replaying an applied one changes nothing. Errors: NOTIFICATION_NOT_FOUND.
+   */
   replayNotification(
     request: ReplayNotificationRequest,
     callback: (error: ServiceError | null, response: ReplayNotificationResponse) => void,
@@ -5542,7 +5579,7 @@ export interface OperationsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReplayNotificationResponse) => void,
   ): ClientUnaryCall;
-  /** Recomputes a payment's hash chain from what is stored. */
+  /** Recomputes a payment's hash chain from what is stored. A fault is an answer, no error. */
   verifyPaymentLog(
     request: VerifyPaymentLogRequest,
     callback: (error: ServiceError | null, response: VerifyPaymentLogResponse) => void,
@@ -5558,7 +5595,10 @@ export interface OperationsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: VerifyPaymentLogResponse) => void,
   ): ClientUnaryCall;
-  /** Holds a day's settlement bill of one account against the records. */
+  /**
+   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
+   * Idempotent by request_id. Errors: PLATFORM_NOT_CONFIGURED.
+   */
   runReconciliation(
     request: RunReconciliationRequest,
     callback: (error: ServiceError | null, response: RunReconciliationResponse) => void,
@@ -5574,7 +5614,7 @@ export interface OperationsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: RunReconciliationResponse) => void,
   ): ClientUnaryCall;
-  /** A reconciliation and its findings. */
+  /** A reconciliation and its findings, as far as it got. Errors: RECONCILIATION_NOT_FOUND. */
   getReconciliation(
     request: GetReconciliationRequest,
     callback: (error: ServiceError | null, response: GetReconciliationResponse) => void,

@@ -825,7 +825,7 @@ export interface Payment {
   createTime:
     | Timestamp
     | undefined;
-  /** When the version last moved. */
+  /** When the version last moved or the checkout was stored. */
   updateTime:
     | Timestamp
     | undefined;

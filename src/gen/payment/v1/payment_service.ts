@@ -284,13 +284,13 @@ export function reportOutcomeToJSON(object: ReportOutcome): string {
 export enum CloseOutcome {
   /** CLOSE_OUTCOME_UNSPECIFIED - Never sent. */
   CLOSE_OUTCOME_UNSPECIFIED = 0,
-  /** CLOSE_OUTCOME_CLOSED - It is ended, confirmed at the platform. */
+  /** CLOSE_OUTCOME_CLOSED - It is ended unpaid, confirmed at the platform; the payment is CLOSED, CANCELED or FAILED. */
   CLOSE_OUTCOME_CLOSED = 1,
   /** CLOSE_OUTCOME_PAID - It had been paid. */
   CLOSE_OUTCOME_PAID = 2,
   /** CLOSE_OUTCOME_CLOSE_AT_EXPIRY - The platform does not know the order yet, or offers no close: the intent is kept and carried out. */
   CLOSE_OUTCOME_CLOSE_AT_EXPIRY = 3,
-  /** CLOSE_OUTCOME_IN_DOUBT - The platform's answer is unknown; sync finds out. */
+  /** CLOSE_OUTCOME_IN_DOUBT - The platform's answer is unknown or contradicts what is known: the payment is UNKNOWN or REVIEW; sync finds out. */
   CLOSE_OUTCOME_IN_DOUBT = 4,
   UNRECOGNIZED = -1,
 }
@@ -862,7 +862,7 @@ export interface UpdatePaymentStatusRequest {
   reporter: string;
   /** How it is known. Required. */
   reason: string;
-  /** Refuses the report when the payment is at another version. */
+  /** At least 1. Refuses the report as VERSION_MISMATCH when the payment is at another version; absent means any. */
   expectedVersion?:
     | number
     | undefined;
@@ -894,7 +894,7 @@ export interface ClosePaymentRequest {
   paymentId: string;
   /** Why. Required. */
   reason: string;
-  /** Refuses when the payment is at another version. */
+  /** At least 1. Refuses as VERSION_MISMATCH when the payment is at another version; absent means any. */
   expectedVersion?: number | undefined;
 }
 
@@ -920,7 +920,7 @@ export interface CreateRefundRequest {
     | undefined;
   /** Why. Required; some platforms show it to the buyer. */
   reason: string;
-  /** Refuses when another amount is refundable. */
+  /** Refuses as REFUNDABLE_MISMATCH when another amount is refundable; zero is allowed, absent means any. */
   expectedRefundable: Money | undefined;
 }
 
@@ -7764,6 +7764,10 @@ export const WatchGoodbye: MessageFns<WatchGoodbye> = {
  * For services that take money. Strings are at most: ids and numbers 64 characters, subject 256, reason 500; metadata 32 keys of
  * 64 characters with values of 256. Text is well-formed and without control characters. Every error carries a
  * google.rpc.ErrorInfo with a reason of ErrorReason. Calls without a deadline get 30 seconds.
+ *
+ * Not repeated at each method: FIELD_INVALID for any field out of its bounds; PAYMENT_NOT_FOUND where a payment is named outside
+ * of a batch; REQUEST_ID_REUSED where a request_id was used for another body; CALLER_UNKNOWN, CALLER_NOT_ALLOWED, OVERLOADED,
+ * STORE_UNAVAILABLE, SERVER_DRAINING, DEADLINE_EXCEEDED and INTERNAL anywhere. A refused act on a known payment is in its log.
  */
 export type PaymentServiceService = typeof PaymentServiceService;
 export const PaymentServiceService = {
@@ -7784,7 +7788,7 @@ export const PaymentServiceService = {
       Buffer.from(CreatePaymentResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreatePaymentResponse => CreatePaymentResponse.decode(value),
   },
-  /** One payment by its id or its platform order. */
+  /** One payment by its id or its platform order, in any status, as recorded: the platform is not asked (see SyncPayments). */
   getPayment: {
     path: "/payment.v1.PaymentService/GetPayment" as const,
     requestStream: false as const,
@@ -7794,7 +7798,10 @@ export const PaymentServiceService = {
     responseSerialize: (value: GetPaymentResponse): Buffer => Buffer.from(GetPaymentResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetPaymentResponse => GetPaymentResponse.decode(value),
   },
-  /** Payments that match a filter, newest first. */
+  /**
+   * Payments that match a filter, newest first (by payment_id, descending). Pages neither repeat nor skip a payment that does not
+   * itself move in or out of the filter.
+   */
   listPayments: {
     path: "/payment.v1.PaymentService/ListPayments" as const,
     requestStream: false as const,
@@ -7806,8 +7813,9 @@ export const PaymentServiceService = {
     responseDeserialize: (value: Buffer): ListPaymentsResponse => ListPaymentsResponse.decode(value),
   },
   /**
-   * Compares records with their platforms and answers for each with both sides; changes nothing unless `apply` is set. One bad
-   * item never fails the batch.
+   * Compares records in any status with their platforms and answers for each with both sides; changes nothing unless `apply` is
+   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch.
+   * Safe to repeat.
    */
   verifyPayments: {
     path: "/payment.v1.PaymentService/VerifyPayments" as const,
@@ -7821,8 +7829,9 @@ export const PaymentServiceService = {
     responseDeserialize: (value: Buffer): VerifyPaymentsResponse => VerifyPaymentsResponse.decode(value),
   },
   /**
-   * Asks the platforms: at once for given payments, with an outcome for each; or soon for all that match a filter, by marking them
-   * due.
+   * Asks the platforms: at once for given payments in any status, with an outcome for each; or soon for all unsettled ones
+   * (PENDING, PROCESSING, UNKNOWN, REVIEW) that match a filter, by marking them due. Each payment goes where its facts lead; a
+   * failed query changes no status. One bad item never fails the batch. Safe to repeat.
    */
   syncPayments: {
     path: "/payment.v1.PaymentService/SyncPayments" as const,
@@ -7838,7 +7847,9 @@ export const PaymentServiceService = {
    * A caller reports a status that it knows. From a trusted reporter of a registered payment it is applied along legal edges (see
    * DescribeStatusMachine; PARTIALLY_REFUNDED, REFUNDED and REVIEW are computed and cannot be set); verified evidence of the
    * platform outranks it later. Any other report is a claim: it is logged, a query is scheduled at once, and the status stays.
-   * Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH, REQUEST_ID_REUSED.
+   * Applied in PENDING, PROCESSING, UNKNOWN and REVIEW; a settled one takes only a repetition of what is known, as DUPLICATE; a
+   * claim is taken in any status. The status after follows from the facts: normally the reported one, REVIEW where the report
+   * contradicts what is known. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
   updatePaymentStatus: {
     path: "/payment.v1.PaymentService/UpdatePaymentStatus" as const,
@@ -7853,8 +7864,11 @@ export const PaymentServiceService = {
   },
   /**
    * Closes an unpaid payment, at the platform first. May be called in PENDING, PROCESSING and UNKNOWN; in a paid status it answers
-   * PAID, in CLOSED and CANCELED it answers CLOSED. Errors: PAYMENT_NOT_CLOSABLE, VERSION_MISMATCH, PLATFORM_UNREACHABLE (the
-   * intent is kept and carried out).
+   * PAID, in CLOSED and CANCELED it answers CLOSED; FAILED and REVIEW are refused. The status after is CLOSED once the platform
+   * acknowledged; what a query says where it refused; UNKNOWN where its reply was lost (no error is raised); else
+   * unchanged. Idempotent by request_id: a repetition asks the platform again while the payment is open. Errors:
+   * PAYMENT_NOT_CLOSABLE, VERSION_MISMATCH, PLATFORM_NOT_CONFIGURED (nothing is kept), PLATFORM_UNREACHABLE and PLATFORM_REJECTED
+   * (the intent is kept and carried out).
    */
   closePayment: {
     path: "/payment.v1.PaymentService/ClosePayment" as const,
@@ -7869,8 +7883,9 @@ export const PaymentServiceService = {
   /**
    * Refunds a part or the rest of a paid payment (SUCCEEDED or PARTIALLY_REFUNDED). The amount is reserved before the platform is
    * called, so that refunds can never exceed what was paid. Idempotent by request_id: a repetition answers with the refund as it
-   * is now. A refund whose outcome is unknown is no error: its status says so and sync settles it. Errors:
-   * REFUND_EXCEEDS_REFUNDABLE, PAYMENT_NOT_REFUNDABLE, REFUNDABLE_MISMATCH, REQUEST_ID_REUSED.
+   * is now. A refund whose outcome is unknown is no error: its status says so and sync settles it. The payment becomes
+   * PARTIALLY_REFUNDED or REFUNDED when a refund succeeds, not before. Errors: REFUND_EXCEEDS_REFUNDABLE, PAYMENT_NOT_REFUNDABLE,
+   * REFUNDABLE_MISMATCH.
    */
   createRefund: {
     path: "/payment.v1.PaymentService/CreateRefund" as const,
@@ -7882,7 +7897,7 @@ export const PaymentServiceService = {
       Buffer.from(CreateRefundResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CreateRefundResponse => CreateRefundResponse.decode(value),
   },
-  /** One refund. */
+  /** One refund, in any status. Errors: REFUND_NOT_FOUND. */
   getRefund: {
     path: "/payment.v1.PaymentService/GetRefund" as const,
     requestStream: false as const,
@@ -7892,7 +7907,7 @@ export const PaymentServiceService = {
     responseSerialize: (value: GetRefundResponse): Buffer => Buffer.from(GetRefundResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetRefundResponse => GetRefundResponse.decode(value),
   },
-  /** Refunds that match a filter, newest first. */
+  /** Refunds that match a filter, newest first (by refund_id, descending). An unknown payment has none; that is no error. */
   listRefunds: {
     path: "/payment.v1.PaymentService/ListRefunds" as const,
     requestStream: false as const,
@@ -7903,8 +7918,8 @@ export const PaymentServiceService = {
     responseDeserialize: (value: Buffer): ListRefundsResponse => ListRefundsResponse.decode(value),
   },
   /**
-   * Cancels a refund that was never sent (CREATED with attempts 0) and frees its amount. The status after is CANCELED. Errors:
-   * REFUND_NOT_CANCELABLE.
+   * Cancels a refund that was never sent (CREATED with attempts 0) and frees its amount. The status after is CANCELED. Idempotent
+   * by request_id. Errors: REFUND_NOT_FOUND, REFUND_NOT_CANCELABLE.
    */
   cancelRefund: {
     path: "/payment.v1.PaymentService/CancelRefund" as const,
@@ -7916,7 +7931,7 @@ export const PaymentServiceService = {
       Buffer.from(CancelRefundResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelRefundResponse => CancelRefundResponse.decode(value),
   },
-  /** The append-only log of one payment: every change, every refused act, every failed call. */
+  /** The append-only log of one payment: every change, every refused act, every failed call. Entries never change once written. */
   listPaymentLogs: {
     path: "/payment.v1.PaymentService/ListPaymentLogs" as const,
     requestStream: false as const,
@@ -7928,7 +7943,10 @@ export const PaymentServiceService = {
       Buffer.from(ListPaymentLogsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ListPaymentLogsResponse => ListPaymentLogsResponse.decode(value),
   },
-  /** Counts, amounts and success rate of the payments created in a range of time. Counts and sums are exact. */
+  /**
+   * Counts, amounts and success rate of the payments created in a range of time, by their status now. Counts and sums are exact; a
+   * sum beyond int64 is refused as FIELD_INVALID on start_time.
+   */
   getPaymentStats: {
     path: "/payment.v1.PaymentService/GetPaymentStats" as const,
     requestStream: false as const,
@@ -7940,7 +7958,10 @@ export const PaymentServiceService = {
       Buffer.from(GetPaymentStatsResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetPaymentStatsResponse => GetPaymentStatsResponse.decode(value),
   },
-  /** Waits until a payment is in one of the given statuses, or the time is over. Not reaching it is no error. */
+  /**
+   * Waits until a payment is in one of the given statuses, or the time is over; answers at once when it is there already. Not
+   * reaching it is no error: repeat the call.
+   */
   waitForPayment: {
     path: "/payment.v1.PaymentService/WaitForPayment" as const,
     requestStream: false as const,
@@ -7980,54 +8001,71 @@ export interface PaymentServiceServer extends UntypedServiceImplementation {
    * PLATFORM_UNREACHABLE.
    */
   createPayment: handleUnaryCall<CreatePaymentRequest, CreatePaymentResponse>;
-  /** One payment by its id or its platform order. */
+  /** One payment by its id or its platform order, in any status, as recorded: the platform is not asked (see SyncPayments). */
   getPayment: handleUnaryCall<GetPaymentRequest, GetPaymentResponse>;
-  /** Payments that match a filter, newest first. */
+  /**
+   * Payments that match a filter, newest first (by payment_id, descending). Pages neither repeat nor skip a payment that does not
+   * itself move in or out of the filter.
+   */
   listPayments: handleUnaryCall<ListPaymentsRequest, ListPaymentsResponse>;
   /**
-   * Compares records with their platforms and answers for each with both sides; changes nothing unless `apply` is set. One bad
-   * item never fails the batch.
+   * Compares records in any status with their platforms and answers for each with both sides; changes nothing unless `apply` is
+   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch.
+   * Safe to repeat.
    */
   verifyPayments: handleUnaryCall<VerifyPaymentsRequest, VerifyPaymentsResponse>;
   /**
-   * Asks the platforms: at once for given payments, with an outcome for each; or soon for all that match a filter, by marking them
-   * due.
+   * Asks the platforms: at once for given payments in any status, with an outcome for each; or soon for all unsettled ones
+   * (PENDING, PROCESSING, UNKNOWN, REVIEW) that match a filter, by marking them due. Each payment goes where its facts lead; a
+   * failed query changes no status. One bad item never fails the batch. Safe to repeat.
    */
   syncPayments: handleUnaryCall<SyncPaymentsRequest, SyncPaymentsResponse>;
   /**
    * A caller reports a status that it knows. From a trusted reporter of a registered payment it is applied along legal edges (see
    * DescribeStatusMachine; PARTIALLY_REFUNDED, REFUNDED and REVIEW are computed and cannot be set); verified evidence of the
    * platform outranks it later. Any other report is a claim: it is logged, a query is scheduled at once, and the status stays.
-   * Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH, REQUEST_ID_REUSED.
+   * Applied in PENDING, PROCESSING, UNKNOWN and REVIEW; a settled one takes only a repetition of what is known, as DUPLICATE; a
+   * claim is taken in any status. The status after follows from the facts: normally the reported one, REVIEW where the report
+   * contradicts what is known. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
   updatePaymentStatus: handleUnaryCall<UpdatePaymentStatusRequest, UpdatePaymentStatusResponse>;
   /**
    * Closes an unpaid payment, at the platform first. May be called in PENDING, PROCESSING and UNKNOWN; in a paid status it answers
-   * PAID, in CLOSED and CANCELED it answers CLOSED. Errors: PAYMENT_NOT_CLOSABLE, VERSION_MISMATCH, PLATFORM_UNREACHABLE (the
-   * intent is kept and carried out).
+   * PAID, in CLOSED and CANCELED it answers CLOSED; FAILED and REVIEW are refused. The status after is CLOSED once the platform
+   * acknowledged; what a query says where it refused; UNKNOWN where its reply was lost (no error is raised); else
+   * unchanged. Idempotent by request_id: a repetition asks the platform again while the payment is open. Errors:
+   * PAYMENT_NOT_CLOSABLE, VERSION_MISMATCH, PLATFORM_NOT_CONFIGURED (nothing is kept), PLATFORM_UNREACHABLE and PLATFORM_REJECTED
+   * (the intent is kept and carried out).
    */
   closePayment: handleUnaryCall<ClosePaymentRequest, ClosePaymentResponse>;
   /**
    * Refunds a part or the rest of a paid payment (SUCCEEDED or PARTIALLY_REFUNDED). The amount is reserved before the platform is
    * called, so that refunds can never exceed what was paid. Idempotent by request_id: a repetition answers with the refund as it
-   * is now. A refund whose outcome is unknown is no error: its status says so and sync settles it. Errors:
-   * REFUND_EXCEEDS_REFUNDABLE, PAYMENT_NOT_REFUNDABLE, REFUNDABLE_MISMATCH, REQUEST_ID_REUSED.
+   * is now. A refund whose outcome is unknown is no error: its status says so and sync settles it. The payment becomes
+   * PARTIALLY_REFUNDED or REFUNDED when a refund succeeds, not before. Errors: REFUND_EXCEEDS_REFUNDABLE, PAYMENT_NOT_REFUNDABLE,
+   * REFUNDABLE_MISMATCH.
    */
   createRefund: handleUnaryCall<CreateRefundRequest, CreateRefundResponse>;
-  /** One refund. */
+  /** One refund, in any status. Errors: REFUND_NOT_FOUND. */
   getRefund: handleUnaryCall<GetRefundRequest, GetRefundResponse>;
-  /** Refunds that match a filter, newest first. */
+  /** Refunds that match a filter, newest first (by refund_id, descending). An unknown payment has none; that is no error. */
   listRefunds: handleUnaryCall<ListRefundsRequest, ListRefundsResponse>;
   /**
-   * Cancels a refund that was never sent (CREATED with attempts 0) and frees its amount. The status after is CANCELED. Errors:
-   * REFUND_NOT_CANCELABLE.
+   * Cancels a refund that was never sent (CREATED with attempts 0) and frees its amount. The status after is CANCELED. Idempotent
+   * by request_id. Errors: REFUND_NOT_FOUND, REFUND_NOT_CANCELABLE.
    */
   cancelRefund: handleUnaryCall<CancelRefundRequest, CancelRefundResponse>;
-  /** The append-only log of one payment: every change, every refused act, every failed call. */
+  /** The append-only log of one payment: every change, every refused act, every failed call. Entries never change once written. */
   listPaymentLogs: handleUnaryCall<ListPaymentLogsRequest, ListPaymentLogsResponse>;
-  /** Counts, amounts and success rate of the payments created in a range of time. Counts and sums are exact. */
+  /**
+   * Counts, amounts and success rate of the payments created in a range of time, by their status now. Counts and sums are exact; a
+   * sum beyond int64 is refused as FIELD_INVALID on start_time.
+   */
   getPaymentStats: handleUnaryCall<GetPaymentStatsRequest, GetPaymentStatsResponse>;
-  /** Waits until a payment is in one of the given statuses, or the time is over. Not reaching it is no error. */
+  /**
+   * Waits until a payment is in one of the given statuses, or the time is over; answers at once when it is there already. Not
+   * reaching it is no error: repeat the call.
+   */
   waitForPayment: handleUnaryCall<WaitForPaymentRequest, WaitForPaymentResponse>;
   /**
    * Every change of every payment that matches the filter, in one total order, without gaps; resumable by cursor on any replica.
@@ -8062,7 +8100,7 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreatePaymentResponse) => void,
   ): ClientUnaryCall;
-  /** One payment by its id or its platform order. */
+  /** One payment by its id or its platform order, in any status, as recorded: the platform is not asked (see SyncPayments). */
   getPayment(
     request: GetPaymentRequest,
     callback: (error: ServiceError | null, response: GetPaymentResponse) => void,
@@ -8078,7 +8116,10 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetPaymentResponse) => void,
   ): ClientUnaryCall;
-  /** Payments that match a filter, newest first. */
+  /**
+   * Payments that match a filter, newest first (by payment_id, descending). Pages neither repeat nor skip a payment that does not
+   * itself move in or out of the filter.
+   */
   listPayments(
     request: ListPaymentsRequest,
     callback: (error: ServiceError | null, response: ListPaymentsResponse) => void,
@@ -8095,8 +8136,9 @@ export interface PaymentServiceClient extends Client {
     callback: (error: ServiceError | null, response: ListPaymentsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Compares records with their platforms and answers for each with both sides; changes nothing unless `apply` is set. One bad
-   * item never fails the batch.
+   * Compares records in any status with their platforms and answers for each with both sides; changes nothing unless `apply` is
+   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch.
+   * Safe to repeat.
    */
   verifyPayments(
     request: VerifyPaymentsRequest,
@@ -8114,8 +8156,9 @@ export interface PaymentServiceClient extends Client {
     callback: (error: ServiceError | null, response: VerifyPaymentsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Asks the platforms: at once for given payments, with an outcome for each; or soon for all that match a filter, by marking them
-   * due.
+   * Asks the platforms: at once for given payments in any status, with an outcome for each; or soon for all unsettled ones
+   * (PENDING, PROCESSING, UNKNOWN, REVIEW) that match a filter, by marking them due. Each payment goes where its facts lead; a
+   * failed query changes no status. One bad item never fails the batch. Safe to repeat.
    */
   syncPayments(
     request: SyncPaymentsRequest,
@@ -8136,7 +8179,9 @@ export interface PaymentServiceClient extends Client {
    * A caller reports a status that it knows. From a trusted reporter of a registered payment it is applied along legal edges (see
    * DescribeStatusMachine; PARTIALLY_REFUNDED, REFUNDED and REVIEW are computed and cannot be set); verified evidence of the
    * platform outranks it later. Any other report is a claim: it is logged, a query is scheduled at once, and the status stays.
-   * Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH, REQUEST_ID_REUSED.
+   * Applied in PENDING, PROCESSING, UNKNOWN and REVIEW; a settled one takes only a repetition of what is known, as DUPLICATE; a
+   * claim is taken in any status. The status after follows from the facts: normally the reported one, REVIEW where the report
+   * contradicts what is known. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
   updatePaymentStatus(
     request: UpdatePaymentStatusRequest,
@@ -8155,8 +8200,11 @@ export interface PaymentServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Closes an unpaid payment, at the platform first. May be called in PENDING, PROCESSING and UNKNOWN; in a paid status it answers
-   * PAID, in CLOSED and CANCELED it answers CLOSED. Errors: PAYMENT_NOT_CLOSABLE, VERSION_MISMATCH, PLATFORM_UNREACHABLE (the
-   * intent is kept and carried out).
+   * PAID, in CLOSED and CANCELED it answers CLOSED; FAILED and REVIEW are refused. The status after is CLOSED once the platform
+   * acknowledged; what a query says where it refused; UNKNOWN where its reply was lost (no error is raised); else
+   * unchanged. Idempotent by request_id: a repetition asks the platform again while the payment is open. Errors:
+   * PAYMENT_NOT_CLOSABLE, VERSION_MISMATCH, PLATFORM_NOT_CONFIGURED (nothing is kept), PLATFORM_UNREACHABLE and PLATFORM_REJECTED
+   * (the intent is kept and carried out).
    */
   closePayment(
     request: ClosePaymentRequest,
@@ -8176,8 +8224,9 @@ export interface PaymentServiceClient extends Client {
   /**
    * Refunds a part or the rest of a paid payment (SUCCEEDED or PARTIALLY_REFUNDED). The amount is reserved before the platform is
    * called, so that refunds can never exceed what was paid. Idempotent by request_id: a repetition answers with the refund as it
-   * is now. A refund whose outcome is unknown is no error: its status says so and sync settles it. Errors:
-   * REFUND_EXCEEDS_REFUNDABLE, PAYMENT_NOT_REFUNDABLE, REFUNDABLE_MISMATCH, REQUEST_ID_REUSED.
+   * is now. A refund whose outcome is unknown is no error: its status says so and sync settles it. The payment becomes
+   * PARTIALLY_REFUNDED or REFUNDED when a refund succeeds, not before. Errors: REFUND_EXCEEDS_REFUNDABLE, PAYMENT_NOT_REFUNDABLE,
+   * REFUNDABLE_MISMATCH.
    */
   createRefund(
     request: CreateRefundRequest,
@@ -8194,7 +8243,7 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CreateRefundResponse) => void,
   ): ClientUnaryCall;
-  /** One refund. */
+  /** One refund, in any status. Errors: REFUND_NOT_FOUND. */
   getRefund(
     request: GetRefundRequest,
     callback: (error: ServiceError | null, response: GetRefundResponse) => void,
@@ -8210,7 +8259,7 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetRefundResponse) => void,
   ): ClientUnaryCall;
-  /** Refunds that match a filter, newest first. */
+  /** Refunds that match a filter, newest first (by refund_id, descending). An unknown payment has none; that is no error. */
   listRefunds(
     request: ListRefundsRequest,
     callback: (error: ServiceError | null, response: ListRefundsResponse) => void,
@@ -8227,8 +8276,8 @@ export interface PaymentServiceClient extends Client {
     callback: (error: ServiceError | null, response: ListRefundsResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Cancels a refund that was never sent (CREATED with attempts 0) and frees its amount. The status after is CANCELED. Errors:
-   * REFUND_NOT_CANCELABLE.
+   * Cancels a refund that was never sent (CREATED with attempts 0) and frees its amount. The status after is CANCELED. Idempotent
+   * by request_id. Errors: REFUND_NOT_FOUND, REFUND_NOT_CANCELABLE.
    */
   cancelRefund(
     request: CancelRefundRequest,
@@ -8245,7 +8294,7 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelRefundResponse) => void,
   ): ClientUnaryCall;
-  /** The append-only log of one payment: every change, every refused act, every failed call. */
+  /** The append-only log of one payment: every change, every refused act, every failed call. Entries never change once written. */
   listPaymentLogs(
     request: ListPaymentLogsRequest,
     callback: (error: ServiceError | null, response: ListPaymentLogsResponse) => void,
@@ -8261,7 +8310,10 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ListPaymentLogsResponse) => void,
   ): ClientUnaryCall;
-  /** Counts, amounts and success rate of the payments created in a range of time. Counts and sums are exact. */
+  /**
+   * Counts, amounts and success rate of the payments created in a range of time, by their status now. Counts and sums are exact; a
+   * sum beyond int64 is refused as FIELD_INVALID on start_time.
+   */
   getPaymentStats(
     request: GetPaymentStatsRequest,
     callback: (error: ServiceError | null, response: GetPaymentStatsResponse) => void,
@@ -8277,7 +8329,10 @@ export interface PaymentServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetPaymentStatsResponse) => void,
   ): ClientUnaryCall;
-  /** Waits until a payment is in one of the given statuses, or the time is over. Not reaching it is no error. */
+  /**
+   * Waits until a payment is in one of the given statuses, or the time is over; answers at once when it is there already. Not
+   * reaching it is no error: repeat the call.
+   */
   waitForPayment(
     request: WaitForPaymentRequest,
     callback: (error: ServiceError | null, response: WaitForPaymentResponse) => void,
