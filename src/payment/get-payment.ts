@@ -1,5 +1,5 @@
 import { PaymentLogEntry } from './payment-log.js';
-import { DomainError, paymentNotFound } from './errors.js';
+import { DomainError, fieldInvalid, paymentNotFound } from './errors.js';
 import { Payment, type PaymentId } from './payment.js';
 import type { PlatformName } from './platform.js';
 import type { Deps } from './deps.js';
@@ -36,8 +36,12 @@ export async function findPayment(deps: Reads, ref: PaymentRef): Promise<Payment
 
   const { platform, merchantOrderNo, platformOrderTime } = ref;
   const merchantAccount = ref.merchantAccount ?? deps.platforms.defaultAccount(platform);
-  const payment = await em.findOne(Payment, { platform, merchantAccount, merchantOrderNo, platformOrderTime });
-  if (payment !== null) return payment;
+  const time = platformOrderTime === '' ? {} : { platformOrderTime };
+  const [payment, second] = await em.find(Payment, { platform, merchantAccount, merchantOrderNo, ...time }, { limit: 2 });
+  if (second !== undefined) {
+    throw fieldInvalid({ field: 'platform_order_time', description: `several orders of ${platform} have the number ${merchantOrderNo}` });
+  }
+  if (payment !== undefined) return payment;
   throw new DomainError('PAYMENT_NOT_FOUND', `there is no payment of order ${merchantOrderNo} at ${platform}`, {
     metadata: { platform, merchant_account: merchantAccount, merchant_order_no: merchantOrderNo },
   });
@@ -55,7 +59,18 @@ export async function getPayment(deps: Reads, ref: PaymentRef, view: 'BASIC' | '
   return { payment, nextSyncAt, refunds, recentLog };
 }
 
-export async function nextSyncOf(deps: Reads, id: PaymentId): Promise<Date | null> {
-  const [row] = await deps.orm.em.fork().execute<{ due_at: string | Date }[]>('select due_at from payment_sync where payment_id = ?', [id]);
-  return row === undefined ? null : new Date(row.due_at);
+export async function nextSyncOf(deps: Pick<Deps, 'orm'>, id: PaymentId): Promise<Date | null> {
+  return (await nextSyncs(deps, [id])).get(id) ?? null;
+}
+
+/** When each of some payments is looked at next by itself; those that are not are missing. */
+export async function nextSyncs(deps: Pick<Deps, 'orm'>, ids: readonly PaymentId[]): Promise<Map<PaymentId, Date>> {
+  if (ids.length === 0) return new Map();
+  const rows = await deps.orm.em
+    .fork()
+    .execute<{ payment_id: string; due_at: string | Date }[]>(
+      `select payment_id, due_at from payment_sync where payment_id in (${ids.map(() => '?').join(', ')})`,
+      [...ids],
+    );
+  return new Map(rows.map((row) => [row.payment_id, new Date(row.due_at)]));
 }

@@ -81,7 +81,8 @@ function requireRefundable(payment: Payment, input: CreateRefund, act: Act): voi
   const refundable = payment.refundableAmount;
   const text = formatDecimal({ currency: payment.currency, minorUnits: refundable });
   const metadata = { payment_id: payment.id, refundable: `${refundable}`, currency: payment.currency };
-  if (expectedRefundable !== null && expectedRefundable.minorUnits !== refundable) {
+  const expected = expectedRefundable?.minorUnits ?? refundable;
+  if (expected !== refundable || (expectedRefundable !== null && expectedRefundable.currency !== payment.currency)) {
     const sentence = `refundable is ${text} ${payment.currency}, not what was expected`;
     throw payment.refusal(act, what, new DomainError('REFUNDABLE_MISMATCH', sentence, { metadata }));
   }

@@ -1,11 +1,12 @@
 /** The handlers of OperationsService. */
 import * as ops from '../gen/payment/v1/operations_service.js';
+import type { FeedHealth } from '../feed/feed.js';
 import type { Deps } from '../payment/deps.js';
 import { DomainError } from '../payment/errors.js';
 import { findPayment } from '../payment/get-payment.js';
 import { verifyPaymentLog } from '../payment/list-payment-logs.js';
 import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
-import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS } from '../payment/payment-status.js';
+import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS, type PaymentStatus } from '../payment/payment-status.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
 import { getSystemHealth } from '../stats/get-system-health.js';
 import { decodeDescribeStatusMachine, decodeVerifyPaymentLog } from './decode.js';
@@ -13,15 +14,7 @@ import { codeOf, encodeDuration, encodeTime, paymentStatusCode, platformCode, re
 
 export interface OperationsDeps extends Deps {
   readonly version: string;
-  readonly feedHealth: () => Promise<FeedHealthNow>;
-}
-
-export interface FeedHealthNow {
-  readonly head: bigint;
-  readonly earliest: bigint;
-  readonly epoch: number;
-  readonly asOf: Date | null;
-  readonly openWatches: number;
+  readonly feedHealth: () => FeedHealth;
 }
 
 export function operationsHandlers(deps: OperationsDeps) {
@@ -38,7 +31,8 @@ export function operationsHandlers(deps: OperationsDeps) {
     },
 
     getSystemHealth: async (): Promise<ops.GetSystemHealthResponse> => {
-      const [health, feed] = await Promise.all([getSystemHealth(deps), deps.feedHealth()]);
+      const health = await getSystemHealth(deps);
+      const feed = deps.feedHealth();
       return {
         version: deps.version,
         uptime: encodeDuration(performance.now() - startedAt),
@@ -90,7 +84,7 @@ function describe(payment: Payment | null): ops.DescribeStatusMachineResponse {
       computed: status === 'PARTIALLY_REFUNDED' || status === 'REFUNDED' || status === 'REVIEW',
     })),
     edges: PAYMENT_STATUSES.flatMap((from) =>
-      PAYMENT_TRANSITIONS[from].map((to) => ({ from: paymentStatusCode(from), to: paymentStatusCode(to) })),
+      PAYMENT_TRANSITIONS[from].map((to) => ({ from: paymentStatusCode(from), to: paymentStatusCode(to), guard: guardOf(from, to) })),
     ),
     refundEdges: REFUND_STATUSES.flatMap((from) =>
       REFUND_TRANSITIONS[from].map((to) => ({ from: refundStatusCode(from), to: refundStatusCode(to) })),
@@ -99,6 +93,24 @@ function describe(payment: Payment | null): ops.DescribeStatusMachineResponse {
     current: paymentStatusCode(payment?.status ?? null),
     next: payment === null ? [] : nextOf(payment),
   };
+}
+
+const GUARD: Record<PaymentStatus, string> = {
+  PENDING: 'the platform awaits the buyer',
+  PROCESSING: 'the platform says that the buyer is paying',
+  UNKNOWN: 'an act of ours is in doubt, or the platform used an unknown word',
+  SUCCEEDED: 'paid; amount, currency, merchant and order number match',
+  PARTIALLY_REFUNDED: '0 < refunded < paid',
+  REFUNDED: 'refunded = paid',
+  FAILED: 'a definite negative answer of the platform',
+  CLOSED: 'never paid; expiry or closing is confirmed at the platform',
+  CANCELED: 'revoked before payment',
+  REVIEW: 'sources contradict, mismatch, late money, money moved elsewhere, or the schedule of queries ran out',
+};
+
+function guardOf(from: PaymentStatus, to: PaymentStatus): string {
+  if (from === 'REVIEW') return `${GUARD[to]}; by new evidence, a policy or an operator`;
+  return isPaid(from) && to === 'SUCCEEDED' ? 'only after a refund was REVERSED' : GUARD[to];
 }
 
 function nextOf(payment: Payment): ops.NextStatus[] {

@@ -1,12 +1,14 @@
 /** The handlers of PaymentService: decode, one operation of the domain, encode. */
+import type * as pb from '../gen/payment/v1/payment.js';
 import * as rpc from '../gen/payment/v1/payment_service.js';
 import { closePayment } from '../payment/close-payment.js';
 import { createPayment } from '../payment/create-payment.js';
 import type { Deps } from '../payment/deps.js';
-import { getPayment, nextSyncOf } from '../payment/get-payment.js';
+import { getPayment, nextSyncs } from '../payment/get-payment.js';
 import { listPaymentLogs } from '../payment/list-payment-logs.js';
 import { listPayments } from '../payment/list-payments.js';
-import { updatePaymentStatus } from '../payment/update-payment-status.js';
+import type { Payment } from '../payment/payment.js';
+import { updatePaymentStatus, type ReportOutcome } from '../payment/update-payment-status.js';
 import { syncPayments, verifyPayments } from '../payment/verify-payments.js';
 import { cancelRefund } from '../refund/cancel-refund.js';
 import { createRefund } from '../refund/create-refund.js';
@@ -24,11 +26,16 @@ export interface HandlerDeps extends Deps {
 
 export function paymentHandlers(deps: HandlerDeps) {
   const now = (): Date => deps.clock.now();
+  const encodeAll = async (payments: readonly Payment[]): Promise<pb.Payment[]> => {
+    const due = await nextSyncs(deps, payments.map(({ id }) => id));
+    return payments.map((payment) => encodePayment(payment, due.get(payment.id) ?? null));
+  };
+  const encodeOne = async (payment: Payment): Promise<pb.Payment> => (await encodeAll([payment]))[0]!;
 
   return {
     createPayment: async (request: rpc.CreatePaymentRequest, call: Call): Promise<rpc.CreatePaymentResponse> => {
       const { payment, replayed } = await createPayment(deps, decode.decodeCreatePayment(request, call, now()), call.signal);
-      return { payment: encodePayment(payment, await nextSyncOf(deps, payment.id)), replayed };
+      return { payment: await encodeOne(payment), replayed };
     },
 
     getPayment: async (request: rpc.GetPaymentRequest): Promise<rpc.GetPaymentResponse> => {
@@ -40,7 +47,7 @@ export function paymentHandlers(deps: HandlerDeps) {
     listPayments: async (request: rpc.ListPaymentsRequest): Promise<rpc.ListPaymentsResponse> => {
       const { filter, size, token } = decode.decodeListPayments(request);
       const page = await listPayments(deps, filter, { size, before: deps.pages.open(filter, token) });
-      return { payments: page.payments.map((payment) => encodePayment(payment)), nextPageToken: deps.pages.seal(filter, page.next) };
+      return { payments: await encodeAll(page.payments), nextPageToken: deps.pages.seal(filter, page.next) };
     },
 
     verifyPayments: async (request: rpc.VerifyPaymentsRequest, call: Call): Promise<rpc.VerifyPaymentsResponse> => {
@@ -59,17 +66,21 @@ export function paymentHandlers(deps: HandlerDeps) {
     updatePaymentStatus: async (request: rpc.UpdatePaymentStatusRequest, call: Call): Promise<rpc.UpdatePaymentStatusResponse> => {
       const input = decode.decodeUpdatePaymentStatus(request, call, now());
       const { payment, outcome } = await updatePaymentStatus(deps, input, call.signal);
-      return { payment: encodePayment(payment), outcome: codeOf(rpc.ReportOutcome, 'REPORT_OUTCOME_', outcome) };
+      return {
+        payment: await encodeOne(payment),
+        outcome: codeOf(rpc.ReportOutcome, 'REPORT_OUTCOME_', outcome),
+        explanation: REPORT_EXPLANATION[outcome],
+      };
     },
 
     closePayment: async (request: rpc.ClosePaymentRequest, call: Call): Promise<rpc.ClosePaymentResponse> => {
       const { payment, outcome } = await closePayment(deps, decode.decodeClosePayment(request, call), call.signal);
-      return { payment: encodePayment(payment), outcome: codeOf(rpc.CloseOutcome, 'CLOSE_OUTCOME_', outcome) };
+      return { payment: await encodeOne(payment), outcome: codeOf(rpc.CloseOutcome, 'CLOSE_OUTCOME_', outcome) };
     },
 
     createRefund: async (request: rpc.CreateRefundRequest, call: Call): Promise<rpc.CreateRefundResponse> => {
       const { refund, payment, replayed } = await createRefund(deps, decode.decodeCreateRefund(request, call), call.signal);
-      return { refund: encodeRefund(refund), payment: encodePayment(payment), replayed };
+      return { refund: encodeRefund(refund), payment: await encodeOne(payment), replayed };
     },
 
     getRefund: async (request: rpc.GetRefundRequest): Promise<rpc.GetRefundResponse> => {
@@ -84,7 +95,7 @@ export function paymentHandlers(deps: HandlerDeps) {
 
     cancelRefund: async (request: rpc.CancelRefundRequest, call: Call): Promise<rpc.CancelRefundResponse> => {
       const { refund, payment } = await cancelRefund(deps, decode.decodeCancelRefund(request, call), call.signal);
-      return { refund: encodeRefund(refund), payment: encodePayment(payment) };
+      return { refund: encodeRefund(refund), payment: await encodeOne(payment) };
     },
 
     listPaymentLogs: async (request: rpc.ListPaymentLogsRequest): Promise<rpc.ListPaymentLogsResponse> => {
@@ -101,6 +112,14 @@ export function paymentHandlers(deps: HandlerDeps) {
     },
   };
 }
+
+const REPORT_EXPLANATION: Record<ReportOutcome, string> = {
+  APPLIED: 'applied as a fact reported by a trusted reporter; verified evidence of the platform outranks it later',
+  DUPLICATE: 'everything in it was known already',
+  STALE: 'recorded; what is known outranks it',
+  CONFLICT: 'it contradicts what is known; the payment is in review',
+  CLAIM_RECORDED: 'recorded as a claim; the status stays and the platform is asked now',
+};
 
 function encodeStats(stats: Awaited<ReturnType<typeof getPaymentStats>>): rpc.GetPaymentStatsResponse {
   const rate = stats.settledCount === 0n ? undefined : Number((stats.paidCount * 10_000n) / stats.settledCount);

@@ -21,6 +21,8 @@ export type StreamHandler<Request, Response> = (request: Request, call: Call) =>
 
 /** A caller without a deadline gets this one; nobody gets more. */
 const UNARY_MAX_MS = 30_000;
+/** A little longer than the feed waits for a slow consumer. */
+const STILL_MAX_MS = 32_000;
 const METADATA_MAX_BYTES = 8 * 1024;
 const HEADER_TEXT = /^[\x21-\x7e]{1,64}$/;
 
@@ -104,13 +106,19 @@ async function pump<Request, Response>(
   }
 }
 
+/**
+ * Resolves when the reader has caught up, is gone, or has been still for so long that the stream's source has given up on it: the
+ * next message asked for is then its refusal.
+ */
 function drained(call: grpc.ServerWritableStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
+      clearTimeout(timer);
       call.off('drain', done);
       signal.removeEventListener('abort', done);
       resolve();
     };
+    const timer = setTimeout(done, STILL_MAX_MS);
     call.once('drain', done);
     signal.addEventListener('abort', done, { once: true });
   });

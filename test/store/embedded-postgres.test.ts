@@ -1,10 +1,11 @@
-import { spawn, type ChildProcess } from 'node:child_process';
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import pg from 'pg';
 import { resetEmbeddedPostgres, startEmbeddedPostgres, type EmbeddedPostgres } from '../../src/store/embedded-postgres.js';
+import { until } from '../support/until.js';
 
 const NOBODY = 65_534;
 const COMPILED = new URL('../../dist/src/store/embedded-postgres.js', import.meta.url).href;
@@ -15,7 +16,20 @@ const asRootInOpenCheckout = process.getuid?.() === 0 && strangersMayPass ? test
 
 let folder: string;
 let dataDir: string;
+/** A cluster that was made and stopped, to be copied: initdb is most of a cold start. */
+let pristine: string;
 const children: ChildProcess[] = [];
+
+beforeAll(async () => {
+  pristine = mkdtempSync('/tmp/paystate-embedded-');
+  chmodSync(pristine, 0o755);
+  const postgres = await startEmbeddedPostgres({ dataDir: join(pristine, 'postgres'), durable: false });
+  await postgres.stop('fast');
+});
+
+afterAll(() => {
+  rmSync(pristine, { recursive: true, force: true });
+});
 
 beforeEach(() => {
   folder = mkdtempSync('/tmp/paystate-embedded-');
@@ -49,6 +63,7 @@ test('a cluster is durable unless told otherwise, and takes settings as they are
 });
 
 test('a warm start finds the rows of the run before', async () => {
+  putCluster();
   const first = await start();
   await ask(first, 'create table receipt as select 7 as id');
   await first.stop('fast');
@@ -60,6 +75,7 @@ test('a warm start finds the rows of the run before', async () => {
 });
 
 test('the cluster of an instance that was killed is taken over, and stopped by whoever took it over', async () => {
+  putCluster();
   const orphaned = await startInChild();
   await kill(orphaned.child);
 
@@ -72,6 +88,7 @@ test('the cluster of an instance that was killed is taken over, and stopped by w
 });
 
 test('an instance that merely passes by leaves the cluster to the one that lives', async () => {
+  putCluster();
   const owner = await startInChild();
   const guest = await start();
   expect(guest).toMatchObject({ reused: true, port: owner.port });
@@ -81,6 +98,7 @@ test('an instance that merely passes by leaves the cluster to the one that lives
 });
 
 test('the last of two instances to leave stops the cluster, whoever started it', async () => {
+  putCluster();
   const first = await start();
   const second = await start();
 
@@ -100,9 +118,12 @@ test('three instances that start at once in an empty folder share one cluster', 
 });
 
 test('after kill -9 of the postmaster the next start keeps what was committed', async () => {
+  putCluster();
   const crashed = await startEmbeddedPostgres({ dataDir });
   await ask(crashed, 'create table receipt as select 7 as id');
-  process.kill(postmasterOf(dataDir), 'SIGKILL');
+  const postmaster = postmasterOf(dataDir);
+  process.kill(postmaster, 'SIGKILL');
+  await until(() => !existsSync(`/proc/${postmaster}`) || /^State:\s*Z/m.test(readFileSync(`/proc/${postmaster}/status`, 'utf8')));
 
   await using restarted = await startEmbeddedPostgres({ dataDir });
   expect(restarted.reused).toBe(false);
@@ -110,6 +131,7 @@ test('after kill -9 of the postmaster the next start keeps what was committed', 
 });
 
 test('a postmaster.pid that names a stranger is not a running cluster', async () => {
+  putCluster();
   const first = await start();
   const pidFile = readFileSync(join(dataDir, 'postmaster.pid'), 'utf8');
   await first.stop('immediate');
@@ -150,6 +172,7 @@ test('a folder that holds something else is neither used nor deleted', async () 
 });
 
 test('a cluster of another version is refused in a sentence', async () => {
+  putCluster();
   await (await start()).stop('immediate');
   writeFileSync(join(dataDir, 'PG_VERSION'), '15\n');
 
@@ -157,17 +180,20 @@ test('a cluster of another version is refused in a sentence', async () => {
 });
 
 test('a setting that PostgreSQL refuses is named by the error', async () => {
+  putCluster();
   await expect(startEmbeddedPostgres({ dataDir, durable: false, settings: { max_connections: 'many' } })).rejects.toThrow(
     /does not start.*max_connections/s,
   );
 });
 
 test('a durable instance refuses to join a cluster that runs without fsync', async () => {
+  putCluster();
   await using _careless = await start();
   await expect(startEmbeddedPostgres({ dataDir })).rejects.toThrow(/fsync off/);
 });
 
 test('a reset stops the cluster and deletes its data', async () => {
+  putCluster();
   const postgres = await start();
 
   expect(await resetEmbeddedPostgres(dataDir)).toBe(true);
@@ -196,6 +222,7 @@ asRoot('below a folder that is closed to the user of PostgreSQL the data moves e
 });
 
 asRoot('closing a folder above a cluster is an error, not an empty cluster', async () => {
+  putCluster();
   await (await start()).stop('immediate');
   chmodSync(folder, 0o700);
 
@@ -217,6 +244,11 @@ asRootInOpenCheckout('without root PostgreSQL runs as oneself, and root carries 
   expect(again.reused).toBe(false);
   expect(statSync(`/proc/${postmasterOf(dataDir)}`).uid).toBe(NOBODY);
 });
+
+/** Puts a stopped, empty cluster into the data folder. */
+function putCluster(): void {
+  execFileSync('cp', ['-a', join(pristine, 'postgres'), dataDir]);
+}
 
 const start = (): Promise<EmbeddedPostgres> => startEmbeddedPostgres({ dataDir, durable: false });
 

@@ -386,6 +386,8 @@ export interface StatusEdge {
   from: PaymentStatus;
   /** To. */
   to: PaymentStatus;
+  /** When it is taken. */
+  guard: string;
 }
 
 /** A legal transition of a refund. */
@@ -1386,7 +1388,7 @@ export const StatusNode: MessageFns<StatusNode> = {
 };
 
 function createBaseStatusEdge(): StatusEdge {
-  return { from: 0, to: 0 };
+  return { from: 0, to: 0, guard: "" };
 }
 
 export const StatusEdge: MessageFns<StatusEdge> = {
@@ -1396,6 +1398,9 @@ export const StatusEdge: MessageFns<StatusEdge> = {
     }
     if (message.to !== 0) {
       writer.uint32(16).int32(message.to);
+    }
+    if (message.guard !== "") {
+      writer.uint32(26).string(message.guard);
     }
     return writer;
   },
@@ -1429,6 +1434,14 @@ export const StatusEdge: MessageFns<StatusEdge> = {
             message.to = reader.int32() as any;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.guard = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1445,6 +1458,7 @@ export const StatusEdge: MessageFns<StatusEdge> = {
     return {
       from: isSet(object.from) ? paymentStatusFromJSON(object.from) : 0,
       to: isSet(object.to) ? paymentStatusFromJSON(object.to) : 0,
+      guard: isSet(object.guard) ? globalThis.String(object.guard) : "",
     };
   },
 
@@ -1456,6 +1470,9 @@ export const StatusEdge: MessageFns<StatusEdge> = {
     if (message.to !== 0) {
       obj.to = paymentStatusToJSON(message.to);
     }
+    if (message.guard !== "") {
+      obj.guard = message.guard;
+    }
     return obj;
   },
 
@@ -1466,6 +1483,7 @@ export const StatusEdge: MessageFns<StatusEdge> = {
     const message = createBaseStatusEdge();
     message.from = object.from ?? 0;
     message.to = object.to ?? 0;
+    message.guard = object.guard ?? "";
     return message;
   },
 };

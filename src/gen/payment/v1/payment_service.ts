@@ -884,6 +884,8 @@ export interface UpdatePaymentStatusResponse {
     | undefined;
   /** What the report did. A repetition gets the outcome of the first. */
   outcome: ReportOutcome;
+  /** The outcome in words: what was believed, and what happens next. */
+  explanation: string;
 }
 
 /** Which payment to close. */
@@ -918,7 +920,7 @@ export interface CreateRefundRequest {
   amount:
     | Money
     | undefined;
-  /** Why. Required; some platforms show it to the buyer. */
+  /** Why, at most 256 characters. Required; some platforms show it to the buyer. */
   reason: string;
   /** Refuses as REFUNDABLE_MISMATCH when another amount is refundable; zero is allowed, absent means any. */
   expectedRefundable: Money | undefined;
@@ -3987,7 +3989,7 @@ export const UpdatePaymentStatusRequest: MessageFns<UpdatePaymentStatusRequest> 
 };
 
 function createBaseUpdatePaymentStatusResponse(): UpdatePaymentStatusResponse {
-  return { payment: undefined, outcome: 0 };
+  return { payment: undefined, outcome: 0, explanation: "" };
 }
 
 export const UpdatePaymentStatusResponse: MessageFns<UpdatePaymentStatusResponse> = {
@@ -3997,6 +3999,9 @@ export const UpdatePaymentStatusResponse: MessageFns<UpdatePaymentStatusResponse
     }
     if (message.outcome !== 0) {
       writer.uint32(16).int32(message.outcome);
+    }
+    if (message.explanation !== "") {
+      writer.uint32(26).string(message.explanation);
     }
     return writer;
   },
@@ -4030,6 +4035,14 @@ export const UpdatePaymentStatusResponse: MessageFns<UpdatePaymentStatusResponse
             message.outcome = reader.int32() as any;
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.explanation = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4046,6 +4059,7 @@ export const UpdatePaymentStatusResponse: MessageFns<UpdatePaymentStatusResponse
     return {
       payment: isSet(object.payment) ? Payment.fromJSON(object.payment) : undefined,
       outcome: isSet(object.outcome) ? reportOutcomeFromJSON(object.outcome) : 0,
+      explanation: isSet(object.explanation) ? globalThis.String(object.explanation) : "",
     };
   },
 
@@ -4056,6 +4070,9 @@ export const UpdatePaymentStatusResponse: MessageFns<UpdatePaymentStatusResponse
     }
     if (message.outcome !== 0) {
       obj.outcome = reportOutcomeToJSON(message.outcome);
+    }
+    if (message.explanation !== "") {
+      obj.explanation = message.explanation;
     }
     return obj;
   },
@@ -4069,6 +4086,7 @@ export const UpdatePaymentStatusResponse: MessageFns<UpdatePaymentStatusResponse
       ? Payment.fromPartial(object.payment)
       : undefined;
     message.outcome = object.outcome ?? 0;
+    message.explanation = object.explanation ?? "";
     return message;
   },
 };

@@ -1,0 +1,187 @@
+/** The status feed of one process: sequencer, tail and watches put together. */
+import type { MikroORM } from '@mikro-orm/postgresql';
+import pg from 'pg';
+import type { Clock } from '../clock.js';
+import type { Logger } from '../logger.js';
+import { storeFailure } from '../store/store-failure.js';
+import { storeUnavailable } from '../store/unit-of-work.js';
+import { Cursors } from './cursor.js';
+import { connectionOptions } from './listener.js';
+import { Pages } from './pages.js';
+import { PaymentLookup } from './payment-lookup.js';
+import { Sequencer } from './sequencer.js';
+import { Tail } from './tail.js';
+import { findStart, type Sources } from './watch-start.js';
+import { withDefaults, type FilledRequest, type WatchRequest } from './watch.js';
+import { Watcher, type WatcherLimits } from './watcher.js';
+import { Watchers, type WatchersLimits } from './watchers.js';
+
+export interface FeedOptions extends Partial<FeedLimits> {
+  readonly orm: MikroORM;
+  /** Must lead to the primary itself, not to a pooler in transaction mode. */
+  readonly databaseUrl: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Seals cursors; the same on every replica. */
+  readonly cursorKey: string;
+}
+
+export interface FeedLimits extends WatcherLimits, WatchersLimits {
+  readonly ringEventsMax: number;
+  /** Connections for reading history, besides the one that listens. */
+  readonly connectionsMax: number;
+  readonly bookmarkIntervalMinMs: number;
+  readonly peekMs: number;
+  readonly pollMs: number;
+  readonly retryMinMs: number;
+  readonly retryMaxMs: number;
+}
+
+const DEFAULTS: FeedLimits = {
+  watchesMax: 10_000,
+  watchesPerCallerMax: 100,
+  ringEventsMax: 100_000,
+  connectionsMax: 4,
+  bookmarkIntervalMinMs: 1_000,
+  slowConsumerMs: 30_000,
+  storeLostMs: 60_000,
+  ageMaxMs: Infinity,
+  reconnectAfterMs: 1_000,
+  peekMs: 1_000,
+  pollMs: 100,
+  retryMinMs: 50,
+  retryMaxMs: 5_000,
+};
+
+export interface FeedHealth {
+  readonly head: bigint;
+  readonly epoch: number;
+  /** The oldest revision that can still be read. */
+  readonly earliest: bigint;
+  /** Everything committed before this moment has its revision. */
+  readonly asOf: Date;
+  readonly lagMs: number;
+  readonly openWatches: number;
+  readonly isListening: boolean;
+  readonly isStoreLost: boolean;
+}
+
+/** Opens the feed of a migrated database. Rejects where it is away, a standby, or commits asynchronously. */
+export async function openFeed(options: FeedOptions): Promise<Feed> {
+  const limits: FeedLimits = { ...DEFAULTS, ...options };
+  const { orm, databaseUrl, clock, log } = options;
+  const pool = new pg.Pool({ ...connectionOptions(databaseUrl), application_name: 'paystate feed', max: limits.connectionsMax });
+  pool.on('error', (error) => log.warn({ err: error }, 'an idle connection of the feed is lost'));
+
+  const watchers = new Watchers(limits);
+  let tail: Tail | null = null;
+  const pages = new Pages(pool, (head) => tail?.observe(head));
+  const { peekMs, pollMs, retryMinMs, retryMaxMs } = limits;
+  const sequencer = new Sequencer({
+    databaseUrl, pool, clock, log, peekMs, pollMs, retryMinMs, retryMaxMs,
+    onClosed: (closure) => tail?.close(closure),
+    onNotice: (head) => tail?.moveTo(head),
+    onStore: () => watchers.wake(),
+  });
+
+  try {
+    const closure = await sequencer.start();
+    tail = new Tail(await pages.head(), pages, {
+      ringEventsMax: limits.ringEventsMax,
+      log,
+      isWatched: () => watchers.count > 0,
+      onMoved: () => watchers.wake(),
+    });
+    tail.close(closure);
+  } catch (error) {
+    await sequencer[Symbol.asyncDispose]();
+    await pool.end();
+    throw error;
+  }
+  return new Feed({ orm, sequencer, pages, tail, cursors: new Cursors(options.cursorKey) }, { limits, watchers, pool, clock });
+}
+
+interface Parts {
+  readonly limits: FeedLimits;
+  readonly watchers: Watchers;
+  readonly pool: pg.Pool;
+  readonly clock: Clock;
+}
+
+export class Feed implements AsyncDisposable {
+  private readonly lookup: PaymentLookup;
+  private readonly sweep: NodeJS.Timeout;
+
+  constructor(
+    private readonly sources: Sources,
+    private readonly parts: Parts,
+  ) {
+    this.lookup = new PaymentLookup(sources.orm);
+    const { watchers, limits } = parts;
+    this.sweep = setInterval(() => watchers.endSlow(), Math.min(1_000, limits.slowConsumerMs / 4)).unref();
+  }
+
+  get orm(): MikroORM {
+    return this.sources.orm;
+  }
+
+  /** To be called after each own commit that gave a payment a new version. */
+  readonly kick = (): void => this.sources.sequencer.kick();
+
+  /**
+   * Opens a watch. Everything that can be refused is refused here: FIELD_INVALID, CURSOR_EXPIRED, FEED_HISTORY_DIVERGED,
+   * PAYMENT_NOT_FOUND, OVERLOADED, SERVER_DRAINING, STORE_UNAVAILABLE. The signal ends it without an error.
+   */
+  async watch(request: WatchRequest, signal: AbortSignal = new AbortController().signal): Promise<Watcher> {
+    const { watchers, limits } = this.parts;
+    const filled = withDefaults(request, limits);
+    watchers.reserve(filled.caller);
+    try {
+      return await this.open(filled, signal);
+    } catch (error) {
+      watchers.release(filled.caller);
+      throw storeFailure(error) === 'CONNECTION_LOST' ? storeUnavailable(error) : error;
+    }
+  }
+
+  health(): FeedHealth {
+    const { tail, sequencer } = this.sources;
+    const { asOf, at, rev, epoch } = sequencer.closed!;
+    return {
+      head: rev,
+      epoch,
+      earliest: tail.head.compactRev + 1n,
+      asOf,
+      lagMs: Math.max(0, this.parts.clock.now().getTime() - at.getTime()),
+      openWatches: this.parts.watchers.count,
+      isListening: sequencer.isListening,
+      isStoreLost: sequencer.storeLostSince !== null,
+    };
+  }
+
+  /** Each watch says goodbye and ends with SERVER_DRAINING; resolves when the last one is closed. */
+  async drain(): Promise<void> {
+    await this.parts.watchers.drain();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.sweep);
+    await this.parts.watchers.close();
+    await this.sources.sequencer[Symbol.asyncDispose]();
+    await this.parts.pool.end();
+  }
+
+  private async open(request: FilledRequest, signal: AbortSignal): Promise<Watcher> {
+    const { watchers, limits } = this.parts;
+    const start = await findStart(this.sources, request);
+    const watcher = new Watcher(
+      { ...this.sources, lookup: this.lookup, limits, isDraining: () => watchers.isDraining, onClose: (one) => watchers.remove(one) },
+      request,
+      start,
+      signal,
+    );
+    watchers.add(watcher, request.caller);
+    if (signal.aborted) await watcher.return();
+    return watcher;
+  }
+}

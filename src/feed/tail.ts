@@ -1,0 +1,157 @@
+/**
+ * Follows the feed for all watchers of this process: each event is read once into the ring, and who is behind the ring reads
+ * blocks of history. Without watchers nothing is read.
+ */
+import type { Logger } from '../logger.js';
+import type { FeedEvent } from './event.js';
+import { divergence, SHARD, type FeedHead } from './history.js';
+import { FeedBroken, PAGE_SIZE, type Page, type Pages } from './pages.js';
+import { Ring } from './ring.js';
+import type { Closure } from './sequencer.js';
+
+export interface TailOptions {
+  readonly ringEventsMax: number;
+  readonly log: Logger;
+  isWatched(): boolean;
+  /** There is something new, or something is wrong. */
+  onMoved(): void;
+}
+
+/** Enough for the time between two looks of a watcher. */
+const CLOSURES_MAX = 256;
+
+export class Tail {
+  private readonly ring: Ring;
+  private readonly closures: Closure[] = [];
+  private current: FeedHead;
+  private reading = false;
+  private wanted = false;
+  private fault: FeedBroken | null = null;
+
+  constructor(
+    head: FeedHead,
+    private readonly pages: Pages,
+    private readonly options: TailOptions,
+  ) {
+    this.current = head;
+    this.ring = new Ring(head.rev, options.ringEventsMax);
+  }
+
+  /** The newest head that was seen. */
+  get head(): FeedHead {
+    return this.current;
+  }
+
+  /** Set while the feed in the database is broken; nobody may be served then. */
+  get broken(): FeedBroken | null {
+    return this.fault;
+  }
+
+  /** The latest moment for which a reader at this revision has seen everything committed before it; null where unknown. */
+  asOf(rev: bigint): Date | null {
+    return this.closures.findLast((closure) => closure.rev <= rev)?.asOf ?? null;
+  }
+
+  /** Whether the next events after the revision come from memory. */
+  holds(rev: bigint): boolean {
+    return this.ring.covers(rev);
+  }
+
+  /** Up to so many events after a revision; none at the end. From memory, or for who is far behind from the database. */
+  async after(rev: bigint, max: number): Promise<readonly FeedEvent[]> {
+    if (rev >= this.ring.head) return [];
+    if (this.ring.covers(rev)) return this.ring.after(rev, max);
+    const { head, events } = await this.pages.block(rev);
+    this.requireCurrent(head);
+    const start = events.findIndex(({ revision }) => revision > rev);
+    return start === -1 ? [] : events.slice(start, start + max);
+  }
+
+  close(closure: Closure): void {
+    if (this.closures.at(-1)?.rev === closure.rev) this.closures.pop();
+    this.closures.push(closure);
+    if (this.closures.length > CLOSURES_MAX) this.closures.shift();
+    this.moveTo(closure);
+  }
+
+  moveTo({ epoch, rev }: { epoch: number; rev: bigint }): void {
+    if (epoch === this.current.epoch && this.fault === null) {
+      if (rev <= this.ring.head) return;
+      if (!this.options.isWatched()) return this.skipTo(rev);
+    }
+    this.wanted = true;
+    if (!this.reading) void this.follow();
+  }
+
+  /** Every head that is read passes here, in whatever order the answers come. */
+  observe(head: FeedHead): void {
+    const { current } = this;
+    if (head.epoch > current.epoch) return this.changeHistory(head);
+    if (head.epoch < current.epoch) return;
+    const compactRev = head.compactRev > current.compactRev ? head.compactRev : current.compactRev;
+    this.current = head.rev >= current.rev ? { ...head, compactRev } : { ...current, compactRev };
+  }
+
+  private skipTo(rev: bigint): void {
+    this.ring.reset(rev);
+    if (rev > this.current.rev) this.current = { ...this.current, rev };
+  }
+
+  private async follow(): Promise<void> {
+    this.reading = true;
+    try {
+      while (this.wanted) {
+        this.wanted = false;
+        await this.readOn();
+      }
+    } catch (error) {
+      // The next peek asks again.
+      if (error instanceof FeedBroken) this.fault = error;
+      this.options.log.error({ err: error, revision: this.ring.head }, 'the feed could not be read');
+      this.options.onMoved();
+    } finally {
+      this.reading = false;
+    }
+  }
+
+  private async readOn(): Promise<void> {
+    for (let more = true; more; ) {
+      const from = this.ring.head;
+      const page = await this.pages.read(from, from + PAGE_SIZE);
+      this.fault = null;
+      more = this.take(page, from);
+      this.options.onMoved();
+    }
+  }
+
+  /** Returns whether there is more to read. */
+  private take({ head, events }: Page, from: bigint): boolean {
+    this.requireCurrent(head);
+    // A change of history moved the ring while the page was read.
+    if (this.ring.head !== from) return this.ring.head < this.current.rev;
+
+    if (head.rev < from) throw new FeedBroken(`the head went back from revision ${from} to ${head.rev} without a new epoch`);
+    if (from < head.compactRev) this.ring.reset(head.rev);
+    else this.ring.append(events);
+    return this.ring.head < head.rev;
+  }
+
+  private changeHistory(head: FeedHead): void {
+    const before = { shard: SHARD, epoch: this.current.epoch, rev: this.ring.head };
+    const safeRev = divergence(before, head);
+    this.options.log.error({ epoch: head.epoch, before, lost_after: safeRev }, 'the feed has a new epoch');
+    this.current = head;
+    this.pages.clear();
+    if (safeRev !== null) {
+      this.ring.reset(safeRev);
+      this.closures.length = 0;
+    }
+    this.options.onMoved();
+  }
+
+  /** A server that was the primary before may still answer; what it says is no longer the history. */
+  private requireCurrent(head: FeedHead): void {
+    if (head.epoch === this.current.epoch) return;
+    throw new Error(`a page of epoch ${head.epoch} was read while the epoch is ${this.current.epoch}`);
+  }
+}

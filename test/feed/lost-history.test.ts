@@ -1,0 +1,132 @@
+import { cursorText } from '../../src/feed/cursor.js';
+import type { FeedEvent } from '../../src/feed/event.js';
+import { after, create, eventsOf, idsOf, openBench, pull, read, refusal, report, wish, type Bench } from './bench.js';
+
+/** As a compaction does: the mark first, then the rows. */
+async function compact(bench: Bench, rev: number): Promise<void> {
+  await bench.sql('update feed_head set compact_rev = $1', [rev]);
+  await bench.sql('delete from feed where rev <= $1', [rev]);
+}
+
+/** As a promotion looks to the feed, of a standby that had not received what was sequenced after the revision. */
+async function failOver(bench: Bench, lastRev: number): Promise<void> {
+  await bench.sql('alter table payment_log disable trigger all');
+  await bench.sql('alter table payment disable trigger all');
+  await bench.sql('delete from payment_log l using feed f where f.rev > $1 and l.payment_id = f.payment_id and l.version = f.version', [lastRev]);
+  await bench.sql('delete from feed where rev > $1', [lastRev]);
+  await bench.sql(`update feed_head set rev = $1, lineage = lineage || '-lost'`, [lastRev]);
+}
+
+async function payments(bench: Bench, count: number): Promise<void> {
+  for (let number = 0; number < count; number++) await create(bench.deps);
+}
+
+test('a cursor into what was removed has expired, and says where the feed begins now', async () => {
+  await using bench = await openBench();
+  await payments(bench, 10);
+  const all = await read(bench.feed, { eventsPerMessageMax: 1 });
+  await compact(bench, 4);
+  const fresh = await bench.anotherFeed();
+
+  for (const [index, message] of all.slice(0, 11).entries()) {
+    if (index >= 4) {
+      expect(eventsOf(await read(fresh, { start: after(message) }))).toEqual(eventsOf(all).slice(index));
+      continue;
+    }
+    const error = await refusal(fresh.watch(wish({ start: after(message) })));
+    expect(error).toMatchObject({ reason: 'CURSOR_EXPIRED', metadata: { compact_revision: '4', earliest_cursor: expect.any(String) } });
+    const earliest = Buffer.from(error.metadata['earliest_cursor']!, 'base64url');
+    expect(eventsOf(await read(fresh, { start: { kind: 'CURSOR', cursor: earliest } }))).toEqual(eventsOf(all).slice(4));
+  }
+  expect(eventsOf(await read(fresh))).toEqual(eventsOf(all).slice(4));
+  expect(fresh.health().earliest).toBe(5n);
+  expect(await refusal(fresh.watch(wish({ start: { kind: 'SINCE', since: new Date(0) } })))).toMatchObject({ reason: 'CURSOR_EXPIRED' });
+});
+
+test('a watch that is overtaken by a removal ends, and skips nothing', async () => {
+  await using bench = await openBench({ ringEventsMax: 2 });
+  await payments(bench, 10);
+  const behind = await bench.feed.watch(wish({ eventsPerMessageMax: 1 }));
+  expect(idsOf([await pull(behind, 'events')])).toHaveLength(1);
+  await compact(bench, 6);
+  expect(await refusal(pull(behind, 'events'))).toMatchObject({ reason: 'CURSOR_EXPIRED', metadata: { compact_revision: '6' } });
+});
+
+test('after a lost tail whoever has read it is told the safe position, even when the new history has overtaken it', async () => {
+  await using bench = await openBench();
+  await payments(bench, 10);
+  const before = await read(bench.feed, { eventsPerMessageMax: 1 });
+  const live = await bench.feed.watch(wish({ eventsPerMessageMax: 1_000 }));
+  expect(idsOf([await pull(live, 'events')])).toHaveLength(10);
+  const early = await bench.feed.watch(wish({ eventsPerMessageMax: 1 }));
+  await pull(early, 'events');
+
+  await failOver(bench, 6);
+  await payments(bench, 20);
+  bench.feed.kick();
+  const error = await refusal(pull(live, 'events'));
+  expect(error).toMatchObject({ reason: 'FEED_HISTORY_DIVERGED', metadata: { epoch: '2' } });
+  expect(bench.feed.health()).toMatchObject({ epoch: 2, head: 26n });
+
+  // One event was sent to the watch that is early; the other nineteen and five are of the history that both have.
+  const rest: FeedEvent[] = [];
+  while (rest.length < 25) rest.push(...(await pull(early, 'events')).events);
+  const history = eventsOf(await read(bench.feed));
+  expect(rest).toEqual(history.slice(1));
+  expect(history.map(({ epoch }) => epoch)).toEqual([...Array<number>(6).fill(1), ...Array<number>(20).fill(2)]);
+
+  for (const feed of [bench.feed, await bench.anotherFeed()]) {
+    for (const [rev, message] of before.entries()) {
+      if (message.kind === 'bookmark') continue;
+      if (rev <= 6) expect(eventsOf(await read(feed, { start: after(message) }))).toEqual(history.slice(rev));
+      else {
+        const diverged = await refusal(feed.watch(wish({ start: after(message) })));
+        expect(diverged).toMatchObject({ reason: 'FEED_HISTORY_DIVERGED', metadata: error.metadata });
+      }
+    }
+    const cursor = Buffer.from(error.metadata['safe_cursor']!, 'base64url');
+    expect(eventsOf(await read(feed, { start: { kind: 'CURSOR', cursor } }))).toEqual(history.slice(6));
+  }
+});
+
+test('a promotion that lost nothing keeps every watch and every cursor', async () => {
+  await using bench = await openBench();
+  await payments(bench, 3);
+  const live = await bench.feed.watch(wish());
+  const first = await pull(live, 'events');
+  await bench.sql(`update feed_head set lineage = lineage || '-promoted'`);
+  const payment = await create(bench.deps);
+  const second = await pull(live, 'events');
+  expect(second.events).toMatchObject([{ revision: 4n, epoch: 2, eventId: `${payment.id}:1` }]);
+  expect(eventsOf(await read(bench.feed, { start: after(first) }))).toEqual(second.events);
+  expect(cursorText(second.cursor)).not.toBe(cursorText(first.cursor));
+});
+
+test('a revision that is missing in the database stops all watches instead of being skipped', async () => {
+  await using bench = await openBench({ peekMs: 5 });
+  await payments(bench, 3);
+  const live = await bench.feed.watch(wish());
+  await pull(live, 'events');
+  await bench.sql('update feed_head set rev = rev + 1');
+  await create(bench.deps);
+  await expect(pull(live, 'events')).rejects.toThrow('revision 4 is missing');
+});
+
+test('the sequencer refuses to run inside a writing transaction and under repeatable read', async () => {
+  await using bench = await openBench();
+  const payment = await create(bench.deps);
+  await report(bench.deps, payment, 'SUCCEEDED');
+  const advance = async (isolation: string, prepare: string): Promise<unknown> => {
+    await bench.sql(`begin isolation level ${isolation}`);
+    try {
+      await bench.sql(prepare);
+      return await bench.sql(`select feed_advance(0::smallint, 'feed')`);
+    } finally {
+      await bench.sql('rollback');
+    }
+  };
+  const refused = { code: '25000', message: 'feed_advance must be its own READ COMMITTED transaction' };
+  await expect(advance('read committed', 'select pg_current_xact_id()')).rejects.toMatchObject(refused);
+  await expect(advance('repeatable read', 'select 1')).rejects.toMatchObject(refused);
+  expect(idsOf(await read(bench.feed))).toHaveLength(2);
+});

@@ -1,0 +1,105 @@
+/** Two of everything at once: two server processes' worth of state on one database. */
+import { randomUUID } from 'node:crypto';
+import { PaymentStatus } from '../src/gen/payment/v1/payment.js';
+import type { VerifyPaymentLogResponse } from '../src/gen/payment/v1/operations_service.js';
+import * as rpc from '../src/gen/payment/v1/payment_service.js';
+import { Payment } from '../src/payment/payment.js';
+import { isLegalTransition } from '../src/payment/payment-status.js';
+import { PaymentLogEntry } from '../src/payment/payment-log.js';
+import { Refund } from '../src/refund/refund.js';
+import { startTestApp, type SeenError, type TestApp } from './support/app.js';
+import { freshDatabase, type FreshDatabase } from './support/database.js';
+import { refundOf, registered, reported } from './support/requests.js';
+
+let database: FreshDatabase;
+let servers: [TestApp, TestApp];
+beforeAll(async () => {
+  database = await freshDatabase();
+  servers = [await startTestApp({ databaseUrl: database.url, manualSync: true }), await startTestApp({ databaseUrl: database.url, manualSync: true })];
+});
+afterAll(async () => {
+  for (const server of servers) await server[Symbol.asyncDispose]();
+  await database[Symbol.asyncDispose]();
+});
+
+const either = (index: number): TestApp => servers[index % 2]!;
+const create = (server: TestApp, request: rpc.CreatePaymentRequest) =>
+  server.payments.createPayment(request);
+const refund = (server: TestApp, request: rpc.CreateRefundRequest) =>
+  server.payments.createRefund(request);
+
+test('100 payments × 20 refunds at once, four times what was paid: never more than was paid', async () => {
+  const paid = await Promise.all(
+    Array.from({ length: 100 }, async (_, index) => {
+      const { payment } = await create(either(index), registered());
+      await either(index).payments.updatePaymentStatus(reported(payment!.paymentId));
+      return payment!.paymentId;
+    }),
+  );
+
+  const outcomes = await Promise.allSettled(
+    paid.flatMap((paymentId) => Array.from({ length: 20 }, (_, index) => refund(either(index), refundOf(paymentId, 2_000n)))),
+  );
+  const refusals = outcomes.filter(({ status }) => status === 'rejected').map((outcome) => (outcome as PromiseRejectedResult).reason as SeenError);
+  expect(new Set(refusals.map(({ reason }) => reason))).toEqual(new Set(['REFUND_EXCEEDS_REFUNDABLE']));
+  expect(outcomes.length - refusals.length).toBe(500);
+
+  const em = servers[0].app.deps.orm.em.fork();
+  for (const payment of await em.find(Payment, { id: { $in: paid } })) {
+    const rows = await em.find(Refund, { paymentId: payment.id });
+    expect(rows.reduce((sum, row) => sum + row.amount, 0n)).toBe(10_000n);
+    expect(payment).toMatchObject({ reservedAmount: 10_000n, refundedAmount: 0n, refundableAmount: 0n });
+  }
+  await expectLegalHistories(paid);
+}, 60_000);
+
+test('50 creations with one request id make one payment', async () => {
+  const request = registered();
+  const answers = await Promise.all(Array.from({ length: 50 }, (_, index) => create(either(index), request)));
+  expect(new Set(answers.map(({ payment }) => payment!.paymentId)).size).toBe(1);
+  expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
+});
+
+test('50 creations of one platform order under different request ids make one payment and 49 refusals', async () => {
+  const request = registered();
+  const outcomes = await Promise.allSettled(Array.from({ length: 50 }, (_, index) => create(either(index), { ...request, requestId: randomUUID() })));
+  expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
+  for (const outcome of outcomes) if (outcome.status === 'rejected') expect(outcome.reason).toMatchObject({ reason: 'ORDER_EXISTS', code: 'ALREADY_EXISTS' });
+});
+
+test('one request id with two bodies at once: one wins, the other is refused', async () => {
+  const request = registered();
+  const other = { ...request, subject: 'coffee' };
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, (_, index) => create(either(index), index % 3 === 0 ? other : request)));
+  const [winner] = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value.payment!.subject] : []));
+  outcomes.forEach((outcome, index) => {
+    const subject = index % 3 === 0 ? 'coffee' : 'tea';
+    if (subject === winner) expect(outcome.status).toBe('fulfilled');
+    else expect(outcome).toMatchObject({ status: 'rejected', reason: { reason: 'REQUEST_ID_REUSED' } });
+  });
+});
+
+test('contradicting reports at once leave one legal history each', async () => {
+  const statuses = [PaymentStatus.PAYMENT_STATUS_SUCCEEDED, PaymentStatus.PAYMENT_STATUS_CLOSED, PaymentStatus.PAYMENT_STATUS_PROCESSING, PaymentStatus.PAYMENT_STATUS_FAILED];
+  const ids = await Promise.all(Array.from({ length: 25 }, async (_, index) => (await create(either(index), registered())).payment!.paymentId));
+  await Promise.allSettled(
+    ids.flatMap((id) => statuses.map((status, index) => either(index).payments.updatePaymentStatus(reported(id, { status })))),
+  );
+  await expectLegalHistories(ids);
+});
+
+/** Every versioned edge is in the table, versions are 1..n, and the hash chain verifies. */
+async function expectLegalHistories(ids: readonly string[]): Promise<void> {
+  const em = servers[1].app.deps.orm.em.fork();
+  for (const id of ids) {
+    const payment = await em.findOneOrFail(Payment, { id });
+    const versioned = await em.find(PaymentLogEntry, { paymentId: id, version: { $ne: null } }, { orderBy: { seq: 'asc' } });
+    expect(versioned.map(({ version }) => version)).toEqual(versioned.map((_, index) => index + 1));
+    expect(versioned.at(-1)).toMatchObject({ version: payment.version, status: payment.status });
+    for (const { prevStatus, status } of versioned.slice(1)) {
+      if (prevStatus !== status) expect(isLegalTransition(prevStatus!, status)).toBe(true);
+    }
+    const verified = await servers[0].operations.verifyPaymentLog({ paymentId: id });
+    expect(verified).toMatchObject({ valid: true, fault: '' });
+  }
+}

@@ -1,0 +1,157 @@
+import { randomUUID } from 'node:crypto';
+import * as grpc from '@grpc/grpc-js';
+import * as rpc from '../../src/gen/payment/v1/payment_service.js';
+import { seen, startTestApp, type TestApp } from '../support/app.js';
+import { initiated, refundOf, registered, reported, yuan } from '../support/requests.js';
+
+let service: TestApp;
+beforeAll(async () => {
+  service = await startTestApp();
+});
+afterAll(async () => {
+  await service[Symbol.asyncDispose]();
+});
+
+const long = (length: number): string => 'x'.repeat(length);
+const seconds = (at: number) => ({ seconds: BigInt(Math.floor(at / 1_000)), nanos: 0 });
+const manyKeys = Object.fromEntries(Array.from({ length: 10_000 }, (_, index) => [`k${index}`, 'v']));
+const registeredKind = (value: object) => ({ $case: 'registered', value: { merchantOrderNo: 'n', platformOrderTime: '', platformTransactionId: '', ...value } });
+
+test.each<[string, object, string[]]>([
+  ['an empty request id', { requestId: '' }, ['request_id']],
+  ['an oversized request id', { requestId: long(65) }, ['request_id']],
+  ['a request id with a space', { requestId: 'a b' }, ['request_id']],
+  ['a request id with a NUL', { requestId: 'a\u0000b' }, ['request_id']],
+  ['an empty app id', { appId: '' }, ['app_id']],
+  ['an empty order id', { orderId: '' }, ['order_id']],
+  ['an oversized user id', { userId: long(65) }, ['user_id']],
+  ['no platform', { platform: 0 }, ['platform']],
+  ['an unknown platform', { platform: 99 }, ['platform']],
+  ['a negative platform', { platform: -1 }, ['platform']],
+  ['no amount', { amount: undefined }, ['amount']],
+  ['an amount of zero', { amount: yuan(0n) }, ['amount.minor_units']],
+  ['a negative amount', { amount: yuan(-1n) }, ['amount.minor_units']],
+  ['an overflowing amount', { amount: yuan(2n ** 63n - 1n) }, ['amount.minor_units']],
+  ['an unknown currency', { amount: { currencyCode: 'XXQ', minorUnits: 1n } }, ['amount.currency_code']],
+  ['a currency in small letters', { amount: { currencyCode: 'cny', minorUnits: 1n } }, ['amount.currency_code']],
+  ['an oversized subject', { subject: long(257) }, ['subject']],
+  ['a NUL in the subject', { subject: 'tea\u0000pot' }, ['subject']],
+  ['a lone surrogate in the subject', { subject: 'tea \ud83d' }, ['subject']],
+  ['a bidi override in the subject', { subject: 'tea \u202e pot' }, ['subject']],
+  ['10,000 metadata keys', { metadata: manyKeys }, ['metadata']],
+  ['an oversized metadata value', { metadata: { k: long(257) } }, ['metadata.k']],
+  ['an empty metadata key', { metadata: { '': 'v' } }, ['metadata.']],
+  ['no kind', { kind: undefined }, ['kind']],
+  ['a registered payment without its number', { kind: registeredKind({ merchantOrderNo: '' }) }, ['registered.merchant_order_no']],
+  ['a number with a line break', { kind: registeredKind({ merchantOrderNo: 'a\nb' }) }, ['registered.merchant_order_no']],
+  ['several at once', { requestId: '', appId: '', amount: yuan(-5n) }, ['request_id', 'app_id', 'amount.minor_units']],
+])('CreatePayment names what is wrong with %s', async (_what, changes, fields) => {
+  await expect(service.payments.createPayment(registered(changes))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    reason: 'FIELD_INVALID',
+    fields,
+  });
+});
+
+test.each<[string, object, string[]]>([
+  ['an expiry in the past', { expireTime: seconds(Date.now() - 1_000) }, ['expire_time']],
+  ['an expiry in half a minute', { expireTime: seconds(Date.now() + 30_000) }, ['expire_time']],
+  ['an expiry in sixteen days', { expireTime: seconds(Date.now() + 16 * 86_400_000) }, ['expire_time']],
+  ['an expiry beyond all calendars', { expireTime: { seconds: 2n ** 62n, nanos: 0 } }, ['expire_time']],
+  ['an expiry with negative nanos', { expireTime: { seconds: 2_000_000_000n, nanos: -1 } }, ['expire_time']],
+  ['no subject', { subject: '' }, ['subject']],
+  ['no checkout kind', { kind: { $case: 'initiated', value: { checkoutKind: 0, returnUrl: '', buyerId: '' } } }, ['initiated.checkout_kind']],
+  ['a return address of another scheme', { kind: { $case: 'initiated', value: { checkoutKind: 2, returnUrl: 'javascript:alert(1)', buyerId: '' } } }, ['initiated.return_url']],
+])('an initiated payment with %s is refused', async (_what, changes, fields) => {
+  await expect(service.payments.createPayment(initiated(changes))).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    fields,
+  });
+});
+
+test('a registered payment may be past its expiry', async () => {
+  const request = registered({ expireTime: seconds(Date.now() - 86_400_000) });
+  await expect(service.payments.createPayment(request)).resolves.toMatchObject({ replayed: false });
+});
+
+const ID = randomUUID();
+const ref = (value: object) => ({ ref: value, view: 0 });
+const cases: [string, keyof typeof service.payments, object, string[]][] = [
+  ['GetPayment without a reference', 'getPayment', rpc.GetPaymentRequest.fromPartial({}), ['ref']],
+  ['GetPayment with an empty reference', 'getPayment', ref({ ref: undefined }), ['ref']],
+  ['GetPayment with an id that is none', 'getPayment', ref({ ref: { $case: 'paymentId', value: "1' or '1'='1" } }), ['ref.payment_id']],
+  ['GetPayment with an unknown view', 'getPayment', { ...ref({ ref: { $case: 'paymentId', value: ID } }), view: 9 }, ['view']],
+  ['ListPayments with a negative page size', 'listPayments', rpc.ListPaymentsRequest.fromPartial({ pageSize: -1 }), ['page_size']],
+  ['ListPayments with an invented page token', 'listPayments', rpc.ListPaymentsRequest.fromPartial({ pageToken: 'AAAA' }), ['page_token']],
+  ['ListPayments with an oversized page token', 'listPayments', rpc.ListPaymentsRequest.fromPartial({ pageToken: long(513) }), ['page_token']],
+  ['ListPayments with an unknown status', 'listPayments', rpc.ListPaymentsRequest.fromPartial({ filter: { statuses: [77 as never] } }), ['filter.statuses.0']],
+  ['VerifyPayments of nothing', 'verifyPayments', rpc.VerifyPaymentsRequest.fromPartial({}), ['refs']],
+  ['VerifyPayments of 501', 'verifyPayments', rpc.VerifyPaymentsRequest.fromPartial({ refs: Array.from({ length: 501 }, () => ({ ref: { $case: 'paymentId', value: ID } })) }), ['refs']],
+  ['SyncPayments without a target', 'syncPayments', rpc.SyncPaymentsRequest.fromPartial({}), ['target']],
+  ['UpdatePaymentStatus to no status', 'updatePaymentStatus', reported(ID, { status: 0 }), ['status']],
+  ['UpdatePaymentStatus to an unknown status', 'updatePaymentStatus', reported(ID, { status: 42 }), ['status']],
+  ['UpdatePaymentStatus to SUCCEEDED without money', 'updatePaymentStatus', reported(ID, { amount: undefined, platformTransactionId: '' }), ['amount', 'platform_transaction_id']],
+  ['UpdatePaymentStatus from the future', 'updatePaymentStatus', reported(ID, { occurredTime: seconds(Date.now() + 3_600_000) }), ['occurred_time']],
+  ['UpdatePaymentStatus without a reason', 'updatePaymentStatus', reported(ID, { reason: '' }), ['reason']],
+  ['UpdatePaymentStatus with version 0', 'updatePaymentStatus', reported(ID, { expectedVersion: 0 }), ['expected_version']],
+  ['ClosePayment without a reason', 'closePayment', rpc.ClosePaymentRequest.fromPartial({ requestId: 'r', paymentId: ID }), ['reason']],
+  ['CreateRefund of a negative amount', 'createRefund', refundOf(ID, -1n), ['amount.minor_units']],
+  ['CreateRefund with an oversized reason', 'createRefund', refundOf(ID, 1n, { reason: long(257) }), ['reason']],
+  ['GetRefund with an id that is none', 'getRefund', { refundId: '' }, ['refund_id']],
+  ['ListRefunds with an unknown status', 'listRefunds', rpc.ListRefundsRequest.fromPartial({ statuses: [50 as never] }), ['statuses.0']],
+  ['CancelRefund without an id', 'cancelRefund', rpc.CancelRefundRequest.fromPartial({ requestId: 'r', reason: 'x' }), ['refund_id']],
+  ['ListPaymentLogs with an unknown order', 'listPaymentLogs', rpc.ListPaymentLogsRequest.fromPartial({ paymentId: ID, order: 5 as never }), ['order']],
+  ['GetPaymentStats without a start', 'getPaymentStats', rpc.GetPaymentStatsRequest.fromPartial({}), ['start_time']],
+  ['GetPaymentStats of two years', 'getPaymentStats', rpc.GetPaymentStatsRequest.fromPartial({ startTime: seconds(0), endTime: seconds(86_400_000 * 730) }), ['end_time']],
+  ['WaitForPayment for an hour', 'waitForPayment', rpc.WaitForPaymentRequest.fromPartial({ paymentId: ID, timeout: { seconds: 3_600n } }), ['timeout']],
+];
+test.each(cases)('%s is refused by name', async (_what, method, request, fields) => {
+  await expect(service.payments[method](request as never)).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    reason: 'FIELD_INVALID',
+    fields,
+  });
+});
+
+test.each<[string, object, string]>([
+  ['an invented cursor', { start: { $case: 'afterCursor', value: Buffer.from('nonsense') } }, 'after_cursor'],
+  ['an oversized cursor', { start: { $case: 'afterCursor', value: Buffer.alloc(600) } }, 'after_cursor'],
+  ['an unknown start', { start: { $case: 'startAt', value: 9 } }, 'start_at'],
+  ['a bookmark each millisecond', { bookmarkInterval: { seconds: 0n, nanos: 1_000_000 } }, 'bookmark_interval'],
+  ['10,000 events in a message', { maxEventsPerMessage: 10_000 }, 'max_events_per_message'],
+  ['a stop without payments', { stopWhenSettled: true }, 'stop_when_settled'],
+  ['a payment id that is none', { filter: { paymentIds: ['x'] } }, 'filter.payment_ids.0'],
+  ['an unknown platform', { filter: { platforms: [9] } }, 'filter.platforms.0'],
+])('a watch with %s ends with the name of the field', async (_what, request, field) => {
+  const stream = service.client.watchPayments(rpc.WatchPaymentsRequest.fromPartial(request));
+  const error = await new Promise<grpc.ServiceError>((resolve, reject) => {
+    stream.on('error', (thrown) => resolve(thrown as grpc.ServiceError));
+    stream.on('data', () => reject(new Error('the watch began')));
+    stream.on('end', () => undefined);
+  });
+  expect(seen(error)).toMatchObject({ code: 'INVALID_ARGUMENT', reason: 'FIELD_INVALID', fields: [field] });
+});
+
+test.each<[string, Buffer]>([
+  ['a truncated message', Buffer.from([0x0a, 0xff])],
+  ['a field with a wrong wire type', Buffer.from([0x0f])],
+  ['a string that is not UTF-8', Buffer.from([0x0a, 0x03, 0xed, 0xa0, 0x80])],
+])('%s is INVALID_ARGUMENT and not INTERNAL', async (_what, bytes) => {
+  const client = new grpc.Client(service.address, grpc.credentials.createInsecure());
+  const error = await new Promise<grpc.ServiceError | null>((resolve) => {
+    client.makeUnaryRequest('/payment.v1.PaymentService/CreatePayment', (raw: Buffer) => raw, (raw: Buffer) => raw, bytes, (thrown) => resolve(thrown));
+  });
+  client.close();
+  expect(seen(error!)).toMatchObject({ code: 'INVALID_ARGUMENT', reason: 'FIELD_INVALID' });
+});
+
+test('a page token is good for its own filter only', async () => {
+  for (let count = 0; count < 3; count += 1) await service.payments.createPayment(registered({ appId: 'paged' }));
+  const page = (changes: object) =>
+    service.payments.listPayments(rpc.ListPaymentsRequest.fromPartial({ filter: { appId: 'paged' }, pageSize: 2, ...changes }));
+  const first = await page({});
+  const second = await page({ pageToken: first.nextPageToken });
+  expect([first.payments.length, second.payments.length, second.nextPageToken]).toEqual([2, 1, '']);
+  expect(new Set([...first.payments, ...second.payments].map(({ paymentId }) => paymentId)).size).toBe(3);
+  await expect(page({ pageToken: first.nextPageToken, filter: { appId: 'other' } })).rejects.toMatchObject({ fields: ['page_token'] });
+});
