@@ -1,7 +1,6 @@
 /** Two of everything at once: two server processes' worth of state on one database. */
 import { randomUUID } from 'node:crypto';
 import { PaymentStatus } from '../src/gen/payment/v1/payment.js';
-import type { VerifyPaymentLogResponse } from '../src/gen/payment/v1/operations_service.js';
 import * as rpc from '../src/gen/payment/v1/payment_service.js';
 import { Payment } from '../src/payment/payment.js';
 import { isLegalTransition } from '../src/payment/payment-status.js';

@@ -6,7 +6,7 @@ import type { Logger } from '../logger.js';
 import { storeFailure } from '../store/store-failure.js';
 import { storeUnavailable } from '../store/unit-of-work.js';
 import { Cursors } from './cursor.js';
-import { connectionOptions } from './listener.js';
+import { connectionOptions, type ConnectionLimits } from './listener.js';
 import { Pages } from './pages.js';
 import { PaymentLookup } from './payment-lookup.js';
 import { Sequencer } from './sequencer.js';
@@ -26,7 +26,7 @@ export interface FeedOptions extends Partial<FeedLimits> {
   readonly cursorKey: string;
 }
 
-export interface FeedLimits extends WatcherLimits, WatchersLimits {
+export interface FeedLimits extends WatcherLimits, WatchersLimits, ConnectionLimits {
   readonly ringEventsMax: number;
   /** Connections for reading history, besides the one that listens. */
   readonly connectionsMax: number;
@@ -42,6 +42,8 @@ const DEFAULTS: FeedLimits = {
   watchesPerCallerMax: 100,
   ringEventsMax: 100_000,
   connectionsMax: 4,
+  connectMaxMs: 5_000,
+  answerMaxMs: 10_000,
   bookmarkIntervalMinMs: 1_000,
   slowConsumerMs: 30_000,
   storeLostMs: 60_000,
@@ -70,7 +72,8 @@ export interface FeedHealth {
 export async function openFeed(options: FeedOptions): Promise<Feed> {
   const limits: FeedLimits = { ...DEFAULTS, ...options };
   const { orm, databaseUrl, clock, log } = options;
-  const pool = new pg.Pool({ ...connectionOptions(databaseUrl), application_name: 'paystate feed', max: limits.connectionsMax });
+  const connection = connectionOptions(databaseUrl, limits);
+  const pool = new pg.Pool({ ...connection, application_name: 'paystate feed', max: limits.connectionsMax });
   pool.on('error', (error) => log.warn({ err: error }, 'an idle connection of the feed is lost'));
 
   const watchers = new Watchers(limits);
@@ -78,7 +81,7 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
   const pages = new Pages(pool, (head) => tail?.observe(head));
   const { peekMs, pollMs, retryMinMs, retryMaxMs } = limits;
   const sequencer = new Sequencer({
-    databaseUrl, pool, clock, log, peekMs, pollMs, retryMinMs, retryMaxMs,
+    connection, pool, clock, log, peekMs, pollMs, retryMinMs, retryMaxMs,
     onClosed: (closure) => tail?.close(closure),
     onNotice: (head) => tail?.moveTo(head),
     onStore: () => watchers.wake(),

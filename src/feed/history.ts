@@ -34,9 +34,12 @@ export function divergence(position: FeedPosition, head: FeedHead): bigint | nul
   const lost = head.epochs.filter(({ epoch, startRev }) => epoch > position.epoch && position.rev > startRev);
   if (lost.length > 0) return lost.map(({ startRev }) => startRev).reduce(smaller);
 
-  // The database went back without a new epoch. Only what was settled before the head's epoch is surely common.
-  const ahead = position.epoch > head.epoch || (position.epoch === head.epoch && position.rev > head.rev);
-  return ahead ? smaller(position.rev, head.epochs.at(-1)?.startRev ?? 0n) : null;
+  // Another branch of the history, or a database that went back without a new epoch. Where they parted is unknown; what was
+  // given before the newest epoch that both have is surely common.
+  const isKnown = head.epochs.some(({ epoch }) => epoch === position.epoch);
+  if (isKnown && (position.epoch !== head.epoch || position.rev <= head.rev)) return null;
+  const common = head.epochs.findLast(({ epoch }) => epoch < position.epoch || (isKnown && epoch === position.epoch));
+  return smaller(position.rev, common?.startRev ?? 0n);
 }
 
 /** The epoch in which a revision was given. */

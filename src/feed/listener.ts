@@ -6,7 +6,7 @@ import pg from 'pg';
 import type { Logger } from '../logger.js';
 
 export interface ListenerOptions {
-  readonly databaseUrl: string;
+  readonly connection: pg.ClientConfig;
   readonly channel: string;
   readonly log: Logger;
   readonly retryMinMs: number;
@@ -54,7 +54,7 @@ export class Listener implements AsyncDisposable {
   }
 
   private async connect(): Promise<void> {
-    const client = new pg.Client({ ...connectionOptions(this.options.databaseUrl), application_name: 'paystate feed listen' });
+    const client = new pg.Client({ ...this.options.connection, application_name: 'paystate feed listen' });
     client.on('error', (error) => this.drop(client, error));
     client.on('end', () => this.drop(client, new Error('the server closed the connection')));
     client.on('notification', ({ payload }) => this.options.onNotice(payload ?? ''));
@@ -86,17 +86,23 @@ export class Listener implements AsyncDisposable {
   }
 }
 
+export interface ConnectionLimits {
+  readonly connectMaxMs: number;
+  readonly answerMaxMs: number;
+}
+
 /**
  * Every query of the feed is a look-up by key; a plan made on an empty table must not become a scan of a full one. Without
  * synchronous commits a delivered revision could vanish in a crash, whatever the role's default is.
  */
-export function connectionOptions(databaseUrl: string): pg.ClientConfig {
+export function connectionOptions(databaseUrl: string, { connectMaxMs, answerMaxMs }: ConnectionLimits): pg.ClientConfig {
   return {
     connectionString: databaseUrl,
     options: '-c enable_seqscan=off -c enable_bitmapscan=off -c synchronous_commit=on',
-    connectionTimeoutMillis: 5_000,
-    statement_timeout: 10_000,
-    query_timeout: 12_000,
+    connectionTimeoutMillis: connectMaxMs,
+    statement_timeout: answerMaxMs,
+    // The server's own time-out comes first, unless the server is not there.
+    query_timeout: answerMaxMs * 1.2,
     keepAlive: true,
   };
 }

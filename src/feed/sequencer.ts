@@ -2,7 +2,7 @@
  * Drives `feed_advance`, which gives committed changes their revision. There is no leader: every replica calls it after its own
  * commits, and as a read-only peek on a timer for the commits of replicas that died before they called it.
  */
-import type { Pool } from 'pg';
+import type { ClientConfig, Pool } from 'pg';
 import type { Clock } from '../clock.js';
 import type { Logger } from '../logger.js';
 import { SHARD } from './history.js';
@@ -19,7 +19,7 @@ export interface Closure {
 }
 
 export interface SequencerOptions {
-  readonly databaseUrl: string;
+  readonly connection: ClientConfig;
   readonly pool: Pool;
   readonly clock: Clock;
   readonly log: Logger;
@@ -47,9 +47,9 @@ export class Sequencer implements AsyncDisposable {
   private lastClosure: Closure | null = null;
 
   constructor(private readonly options: SequencerOptions) {
-    const { databaseUrl, log, retryMinMs, retryMaxMs } = options;
+    const { connection, log, retryMinMs, retryMaxMs } = options;
     this.listener = new Listener({
-      databaseUrl,
+      connection,
       channel: CHANNEL,
       log,
       retryMinMs,

@@ -66,12 +66,13 @@ test.each([
   ['at the very revision of a change', cursor(40n, 1), null],
   ['one revision beyond it', cursor(41n, 1), 40n],
   ['far beyond all of them: the smallest is safe', cursor(90n, 1), 40n],
-  ['an epoch whose tail was kept by the next and cut by the one after', cursor(55n, 2), 50n],
+  ['in an epoch whose tail was kept by the next and cut by the one after', cursor(55n, 2), 50n],
   ['the same, but not as far', cursor(50n, 2), null],
   ['in the epoch of the head', cursor(100n, 4), null],
   ['ahead of the head in its own epoch', cursor(101n, 4), 50n],
-  ['an epoch that the head has not reached', cursor(45n, 5), 45n],
-])('a position %s', (_, sample, safeRev) => {
+  ['in an epoch that the head has not reached', cursor(70n, 5), 50n],
+  ['in such an epoch, but before the head parted from it', cursor(45n, 5), 45n],
+])('a position is judged: %s', (_, sample, safeRev) => {
   const sealed = cursors.seal(sample);
   if (safeRev === null) return expect(cursors.resolve(sealed, later)).toEqual(sample);
 
@@ -87,6 +88,12 @@ test('a position that was removed has expired, and the earliest one has not', ()
   const earliest = cursors.seal(cursor(20n));
   expect([error.reason, error.metadata]).toEqual(['CURSOR_EXPIRED', { earliest_cursor: cursorText(earliest), compact_revision: '20' }]);
   expect(cursors.resolve(earliest, compacted).position.rev).toBe(20n);
+});
+
+test('a position in an epoch that the history does not have goes back to the epoch before it', () => {
+  const branch = head(100n, { epoch: 9, epochs: [{ epoch: 1, startRev: 0n }, { epoch: 4, startRev: 30n }, { epoch: 9, startRev: 80n }] });
+  const error = refusal(cursors.seal(cursor(60n, 7)), branch);
+  expect([error.reason, error.metadata['safe_cursor']]).toEqual(['FEED_HISTORY_DIVERGED', cursorText(cursors.seal(cursor(30n, 9)))]);
 });
 
 test('a lost history is said before a removed one', () => {

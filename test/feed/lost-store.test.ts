@@ -18,14 +18,14 @@ async function openBehindProxy(bench: Bench, storeLostMs: number) {
   const feed = stack.use(
     await openFeed({
       orm, databaseUrl: url.href, clock: systemClock, log: createLogger('silent'), cursorKey: 'a key of these tests',
-      bookmarkIntervalMinMs: 1, storeLostMs, peekMs: 10, pollMs: 10, retryMinMs: 5, retryMaxMs: 20,
+      bookmarkIntervalMinMs: 1, storeLostMs, peekMs: 10, pollMs: 10, retryMinMs: 5, retryMaxMs: 20, connectMaxMs: 100, answerMaxMs: 100,
     }),
   );
   return { feed, proxy, [Symbol.asyncDispose]: () => stack.disposeAsync() };
 }
 
 test('deliveries go on while the listening connection is killed again and again', async () => {
-  await using bench = await openBench({ peekMs: 600_000, pollMs: 5, retryMinMs: 20 });
+  await using bench = await openBench({ peekMs: 100, pollMs: 5, retryMinMs: 200 });
   const other = await bench.anotherWriter();
   const live = await bench.feed.watch(wish());
   await pull(live, 'created');
@@ -73,6 +73,19 @@ test('a short absence of the database ends no watch: bookmarks pause, then every
   while (delivered.length < 2) delivered.push(...idsOf([await pull(live, 'events')]));
   expect(delivered).toEqual(payments.map(({ id }) => `${id}:1`));
   expect(lone.feed.health().asOf.getTime()).toBeGreaterThan(asOf.getTime());
+});
+
+test('a connection that hangs is given up, and deliveries go on with another', async () => {
+  await using bench = await openBench();
+  await using lone = await openBehindProxy(bench, 60_000);
+  const live = await lone.feed.watch(wish());
+  await pull(live, 'created');
+  lone.proxy.freeze();
+  await until(() => !lone.feed.health().isListening);
+  const payment = await create(bench.deps);
+  lone.proxy.resume();
+  expect(idsOf([await pull(live, 'events')])).toEqual([`${payment.id}:1`]);
+  await until(() => lone.feed.health().isListening);
 });
 
 test('a long absence ends the watches, live ones and those behind, with where to resume', async () => {

@@ -1,0 +1,197 @@
+/** The only composition root: every part is made here, in the order of need, and ended in the reverse one. */
+import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import type { MikroORM } from '@mikro-orm/postgresql';
+import { systemClock, type Clock } from './clock.js';
+import { ConfigError, type AlipaySettings, type Config } from './config.js';
+import { openFeed } from './feed/feed.js';
+import type { Logger } from './logger.js';
+import { notificationPath, openNotificationEntrance } from './notification/entrance.js';
+import { applyWaiting } from './notification/receive-notification.js';
+import type { Deps } from './payment/deps.js';
+import { PlatformRegistry } from './payment/platform-registry.js';
+import { createAlipayAdapter } from './platform/alipay/adapter.js';
+import { PageTokens } from './rpc/page-token.js';
+import { startRpcServer } from './rpc/server.js';
+import { startAlipaySimulator, type AlipaySimulator } from './simulator/alipay/server.js';
+import { startEmbeddedPostgres } from './store/embedded-postgres.js';
+import { migrateUp, migrationStatus } from './store/migrate.js';
+import { openOrm } from './store/orm.js';
+import { UnitOfWork } from './store/unit-of-work.js';
+import { SyncWorker } from './sync/sync-worker.js';
+
+export interface App {
+  readonly grpcPort: number;
+  readonly notificationPort: number;
+  readonly databaseUrl: string;
+  /** Whether PostgreSQL is the embedded one. */
+  readonly embedded: boolean;
+  readonly simulator: AlipaySimulator | null;
+  readonly deps: Deps;
+  readonly worker: SyncWorker;
+  /** Ends everything in order: calls under way finish, watches are told where to resume, nothing acknowledged is lost. */
+  stop(): Promise<void>;
+}
+
+export interface AppOptions {
+  readonly clock?: Clock;
+  readonly log: Logger;
+  /** A simulator that runs already, for tests with several servers. */
+  readonly simulator?: AlipaySimulator;
+  /** Tests look at what is due themselves. */
+  readonly manualSync?: boolean;
+}
+
+const POSTGRES_MIN = 140_000;
+const SIMULATOR_ACCOUNT = 'alipay';
+
+export const VERSION = (JSON.parse(readFileSync(findPackageJson(), 'utf8')) as { version: string }).version;
+
+export async function startApp(config: Config, options: AppOptions): Promise<App> {
+  const { log } = options;
+  const clock = options.clock ?? systemClock;
+  const closers: (() => Promise<void>)[] = [];
+  const closeAll = async (): Promise<void> => {
+    for (const close of closers.splice(0).reverse()) {
+      await close().catch((error: unknown) => log.error({ err: error }, 'a part did not end cleanly'));
+    }
+  };
+
+  try {
+    return await compose();
+  } catch (error) {
+    await closeAll();
+    throw error;
+  }
+
+  async function compose(): Promise<App> {
+    const [database, simulator] = await Promise.all([openDatabase(), openSimulator()]);
+    const { orm, databaseUrl, keepAfterFailure } = database;
+
+    const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });
+    closers.push(async () => await feed[Symbol.asyncDispose]());
+    const work = new UnitOfWork(orm, clock, { onCommit: () => feed.kick() });
+    closers.push(async () => await work.whenIdle());
+
+    // Entrance and worker live in a circle with the adapters: the entrance's address goes into every order.
+    let deps: Deps | null = null;
+    const ready = (): Deps | null => deps;
+    const entrance = await openNotificationEntrance(ready, { ...config.notifications, log });
+    closers.push(async () => await entrance[Symbol.asyncDispose]());
+    const baseUrl = config.notifications.baseUrl ?? `http://127.0.0.1:${entrance.port}`;
+    const platforms = new PlatformRegistry(adaptersOf(config, simulator, baseUrl));
+    const worker = new SyncWorker(() => deps!, log);
+
+    deps = {
+      orm,
+      work,
+      clock,
+      platforms,
+      isTrustedReporter: trustOf(config),
+      applyWaiting: applyWaiting((payment) => platforms.find(payment.platform, payment.merchantAccount)),
+      wakeSync: () => worker.wake(),
+    };
+    if (options.manualSync !== true) worker.start();
+    closers.push(async () => await worker[Symbol.asyncDispose]());
+
+    const server = await startRpcServer(
+      { ...deps, feed, pages: new PageTokens(config.tokenKey), version: VERSION, feedHealth: () => feed.health() },
+      { ...config.grpc, log },
+    );
+    closers.push(async () => {
+      server.setServing(false);
+      await feed.drain();
+      await server.drain();
+    });
+    server.setServing(true);
+    keepAfterFailure.release();
+
+    return {
+      grpcPort: server.port,
+      notificationPort: entrance.port,
+      databaseUrl,
+      embedded: config.databaseUrl === null,
+      simulator,
+      deps,
+      worker,
+      stop: closeAll,
+    };
+  }
+
+  async function openDatabase(): Promise<{ orm: MikroORM; databaseUrl: string; keepAfterFailure: { release(): void } }> {
+    // A cluster that was found running may belong to another instance: it is left alone unless this one came up beside it.
+    const ours = { stop: true };
+    let databaseUrl = config.databaseUrl;
+    if (databaseUrl === null) {
+      const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log: (line) => log.debug(line) });
+      ours.stop = !postgres.reused;
+      closers.push(async () => {
+        if (ours.stop) await postgres.stop('fast');
+      });
+      databaseUrl = postgres.url('paystate');
+    }
+
+    if (config.migrateAtStart) await migrateUp(databaseUrl, { createDatabase: config.databaseUrl === null });
+    else await refusePendingMigrations(databaseUrl);
+    const orm = await openOrm(databaseUrl);
+    closers.push(async () => await orm.close(true));
+    await refuseOldPostgres(orm);
+    return { orm, databaseUrl, keepAfterFailure: { release: () => (ours.stop = true) } };
+  }
+
+  async function openSimulator(): Promise<AlipaySimulator | null> {
+    if (options.simulator !== undefined) return options.simulator;
+    if (config.simulator === null) return null;
+    const simulator = await startAlipaySimulator({
+      port: config.simulator.gatewayPort,
+      controlPort: config.simulator.controlPort,
+      stateFile: join(config.dataDir, 'simulator.json'),
+      now: () => clock.now(),
+    });
+    closers.push(async () => await simulator.stop());
+    return simulator;
+  }
+}
+
+function adaptersOf(config: Config, simulator: AlipaySimulator | null, baseUrl: string) {
+  const settings: AlipaySettings | null =
+    config.alipay ??
+    (simulator === null
+      ? null
+      : {
+          merchantAccount: SIMULATOR_ACCOUNT,
+          appId: simulator.appId,
+          sellerId: simulator.sellerId,
+          gatewayUrl: simulator.gatewayUrl,
+          appPrivateKey: simulator.appPrivateKeyPem,
+          alipayPublicKey: simulator.alipayPublicKeyPem,
+        });
+  if (settings === null) return [];
+  const notifyUrl = new URL(notificationPath('ALIPAY', settings.merchantAccount), baseUrl).href;
+  return [createAlipayAdapter({ ...settings, notifyUrl })];
+}
+
+function trustOf(config: Config): (appId: string, reporter: string) => boolean {
+  const { trustedReporters } = config;
+  if (trustedReporters === null) return () => true;
+  const trusted = new Set(trustedReporters);
+  return (appId, reporter) => [`${appId}:${reporter}`, `*:${reporter}`, `${appId}:*`].some((pair) => trusted.has(pair));
+}
+
+async function refusePendingMigrations(databaseUrl: string): Promise<void> {
+  const { pending } = await migrationStatus(databaseUrl);
+  if (pending.length === 0) return;
+  throw new ConfigError(
+    `the database lacks ${pending.length} migrations (${pending.join(', ')}): run "npm run paystate -- migrate up", or set PAYSTATE_MIGRATE=true`,
+  );
+}
+
+async function refuseOldPostgres(orm: MikroORM): Promise<void> {
+  const [row] = await orm.em.fork().execute<[{ version: string }]>("select current_setting('server_version_num') as version");
+  if (BigInt(row.version) < POSTGRES_MIN) throw new ConfigError(`PostgreSQL 14 or newer is needed; this one is ${row.version}`);
+}
+
+function findPackageJson(): URL {
+  // Compiled code runs from dist/src.
+  return new URL(import.meta.url.includes('/dist/src/') ? '../../package.json' : '../package.json', import.meta.url);
+}

@@ -1,0 +1,87 @@
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { VERSION } from '../app.js';
+import { ConfigError, readConfig, type Config } from '../config.js';
+import { resetEmbeddedPostgres, startEmbeddedPostgres } from '../store/embedded-postgres.js';
+import { migrateUp, migrationStatus } from '../store/migrate.js';
+import { rm } from 'node:fs/promises';
+import { callMethod } from './call.js';
+import { runDemo } from './demo.js';
+
+/** 0 ok, 1 error, 2 usage, 78 configuration. */
+export async function runCommand(argv: readonly string[]): Promise<void> {
+  const program = new Command('paystate').description('Unified payment state management').version(VERSION).exitOverride();
+
+  const migrate = program.command('migrate').description('versioned migrations of the database');
+  migrate.command('up').description('apply what is pending').action(migrateUpCommand);
+  migrate.command('status').description('list what is applied and pending; exit 1 when something is pending').action(statusCommand);
+
+  program
+    .command('reset')
+    .description('delete the data of the embedded database and of the simulator')
+    .option('--yes', 'really')
+    .action(resetCommand);
+  program.command('demo').description('one payment from creation to refund, through the real wire formats').action(demoCommand);
+  program
+    .command('call')
+    .description('call any method: paystate call payment.v1.PaymentService/GetPayment -d \'{"ref":{"payment_id":"…"}}\'')
+    .argument('<method>', 'full name, as Service/Method')
+    .option('-d, --data <json>', 'the request as JSON', '{}')
+    .option('--address <host:port>', 'where the service is', '127.0.0.1:50051')
+    .action(callMethod);
+
+  try {
+    await program.parseAsync([...argv]);
+  } catch (error) {
+    process.exitCode = exitCodeOf(error);
+  }
+}
+
+async function migrateUpCommand(): Promise<void> {
+  await withDatabase(readConfig(), async (url, embedded) => {
+    const applied = await migrateUp(url, { createDatabase: embedded });
+    process.stdout.write(applied.length === 0 ? 'nothing pending\n' : `${applied.map((name) => `applied ${name}`).join('\n')}\n`);
+  });
+}
+
+async function statusCommand(): Promise<void> {
+  await withDatabase(readConfig(), async (url) => {
+    const { applied, pending } = await migrationStatus(url);
+    for (const name of applied) process.stdout.write(`applied  ${name}\n`);
+    for (const name of pending) process.stdout.write(`pending  ${name}\n`);
+    if (pending.length > 0) process.exitCode = 1;
+  });
+}
+
+async function resetCommand(options: { yes?: boolean }): Promise<void> {
+  const config = readConfig();
+  if (config.databaseUrl !== null) throw new ConfigError('reset clears the embedded database only; DATABASE_URL is set');
+  if (options.yes !== true) throw new ConfigError(`this deletes everything in ${config.dataDir}; say so with --yes`);
+  await resetEmbeddedPostgres(join(config.dataDir, 'postgres'));
+  await rm(config.dataDir, { recursive: true, force: true });
+  process.stdout.write(`${config.dataDir} is empty\n`);
+}
+
+async function demoCommand(): Promise<void> {
+  if (!(await runDemo(readConfig()))) process.exitCode = 1;
+}
+
+/** The configured database, or the embedded cluster, which is stopped again unless it was running. */
+async function withDatabase(config: Config, work: (url: string, embedded: boolean) => Promise<void>): Promise<void> {
+  if (config.databaseUrl !== null) return await work(config.databaseUrl, false);
+  const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres') });
+  try {
+    await work(postgres.url('paystate'), true);
+  } finally {
+    if (!postgres.reused) await postgres.stop('fast');
+  }
+}
+
+function exitCodeOf(error: unknown): number {
+  // commander has already said what was wrong with the command line; asking for help or version is no fault.
+  if (error instanceof Error && 'code' in error && String(error.code).startsWith('commander.')) {
+    return 'exitCode' in error && error.exitCode === 0 ? 0 : 2;
+  }
+  process.stderr.write(`${error instanceof Error ? error.message : String(error)}\n`);
+  return error instanceof ConfigError ? 78 : 1;
+}

@@ -1,0 +1,183 @@
+import { formatDecimal } from '../../payment/money.js';
+import type {
+  Call,
+  CallOutcome,
+  Checkout,
+  CloseReport,
+  Delivery,
+  NewOrder,
+  NewRefund,
+  OrderIdentity,
+  PaymentReport,
+  PlatformAdapter,
+  Reading,
+  RefundIdentity,
+  RefundReport,
+} from '../../payment/platform.js';
+import { beijingTime, callGateway, parseBeijingTime, signedParameters, textOf, type ClientConfig } from './client.js';
+import { notificationText, parseForm, privateKeyOf, publicKeyOf, verifyText, type Parameters } from './signature.js';
+import { closeOutcome, createOutcome, evidenceOf, queryOutcome, readTrade, refundQueryReport, refundReport } from './statuses.js';
+
+export interface AlipayConfig {
+  /** Our name for the account. */
+  readonly merchantAccount: string;
+  readonly appId: string;
+  readonly sellerId: string;
+  readonly gatewayUrl: string;
+  /** PEM, or the bare base64 of the platform's console. */
+  readonly appPrivateKey: string;
+  readonly alipayPublicKey: string;
+  readonly notifyUrl: string;
+}
+
+const PLAIN = 'text/plain; charset=utf-8';
+
+/** Alipay by its v2 gateway, in public-key mode. */
+export function createAlipayAdapter(config: AlipayConfig): PlatformAdapter {
+  const client: ClientConfig = {
+    gatewayUrl: config.gatewayUrl,
+    appId: config.appId,
+    privateKey: privateKeyOf(config.appPrivateKey),
+    alipayKey: publicKeyOf(config.alipayPublicKey),
+  };
+
+  return {
+    platform: 'ALIPAY',
+    merchantAccount: config.merchantAccount,
+    // Anything but exactly this body is delivered again.
+    replies: {
+      stored: { status: 200, contentType: PLAIN, body: 'success' },
+      refused: { status: 400, contentType: PLAIN, body: 'fail' },
+      failed: { status: 500, contentType: PLAIN, body: 'fail' },
+    },
+    orderTime: () => '',
+    create: (order, call) => createOrder(client, config, order, call),
+    query: (order, call) => queryTrade(client, config, order, call),
+    close: (order, call) => closeTrade(client, order, call),
+    refund: (refund, call) => sendRefund(client, refund, call),
+    queryRefund: (refund, call) => queryRefund(client, refund, call),
+    readNotification: (delivery) => readNotification(client, config, delivery),
+  };
+}
+
+async function createOrder(client: ClientConfig, config: AlipayConfig, order: NewOrder, call: Call): Promise<CallOutcome<Checkout>> {
+  const common = {
+    out_trade_no: order.merchantOrderNo,
+    total_amount: formatDecimal(order.amount),
+    subject: order.subject.replace(/[/=&]/g, ' '),
+    // Always sent: the platform's defaults differ by product.
+    time_expire: beijingTime(order.expireAt),
+  };
+  if (order.amount.currency !== 'CNY') {
+    return { kind: 'MISCONFIGURED', code: 'CURRENCY', message: `domestic trades are in CNY, not ${order.amount.currency}` };
+  }
+
+  switch (order.checkout) {
+    case 'QR_CODE': {
+      const answer = await callGateway(client, 'alipay.trade.precreate', common, { ...call, extra: { notify_url: config.notifyUrl } });
+      if (answer.kind !== 'OK') return createOutcome(answer);
+      const qrText = textOf(answer.node, 'qr_code');
+      if (qrText === '') return { kind: 'UNKNOWN', code: 'NO_QR_CODE', message: 'the answer has no QR code' };
+      return { kind: 'ACCEPTED', value: { form: 'QR_TEXT', value: qrText } };
+    }
+    case 'PAGE': {
+      const content = { ...common, product_code: 'FAST_INSTANT_TRADE_PAY' };
+      const extra = { notify_url: config.notifyUrl, ...(order.returnUrl === null ? {} : { return_url: order.returnUrl }) };
+      const parameters = signedParameters(client, 'alipay.trade.page.pay', content, { at: call.at, extra });
+      return { kind: 'ACCEPTED', value: { form: 'FORM_HTML', value: formHtml(client.gatewayUrl, parameters) } };
+    }
+    default:
+      return { kind: 'MISCONFIGURED', code: 'CHECKOUT_KIND', message: `${order.checkout} is not offered for Alipay yet` };
+  }
+}
+
+async function queryTrade(client: ClientConfig, config: AlipayConfig, order: OrderIdentity, call: Call): Promise<CallOutcome<PaymentReport>> {
+  const answer = await callGateway(client, 'alipay.trade.query', tradeNames(order), call);
+  if (answer.kind === 'REFUSED' && answer.code === 'ACQ.TRADE_NOT_EXIST') {
+    return { kind: 'ACCEPTED', value: { evidence: { class: 'NOT_FOUND', at: call.at, word: answer.code } } };
+  }
+  if (answer.kind !== 'OK') return queryOutcome(answer);
+  if (textOf(answer.node, 'out_trade_no') !== order.merchantOrderNo) {
+    return { kind: 'UNKNOWN', code: 'OTHER_ORDER', message: 'the answer is about another order' };
+  }
+  const trade = readTrade(answer.node, { at: call.at, merchantAccount: config.merchantAccount });
+  return { kind: 'ACCEPTED', value: { evidence: evidenceOf(trade) } };
+}
+
+async function closeTrade(client: ClientConfig, order: OrderIdentity, call: Call): Promise<CallOutcome<CloseReport>> {
+  const answer = await callGateway(client, 'alipay.trade.close', tradeNames(order), call);
+  // The trade appears only once the buyer acts; until then its own expiry is all there is.
+  if (answer.kind === 'REFUSED' && answer.code === 'ACQ.TRADE_NOT_EXIST') {
+    return { kind: 'ACCEPTED', value: { result: 'NOT_CLOSABLE_YET', at: call.at } };
+  }
+  if (answer.kind !== 'OK') return closeOutcome(answer);
+  return { kind: 'ACCEPTED', value: { result: 'CLOSED', at: call.at } };
+}
+
+async function sendRefund(client: ClientConfig, refund: NewRefund, call: Call): Promise<RefundReport> {
+  const content = {
+    ...tradeNames(refund.order),
+    out_request_no: refund.platformRefundNo,
+    refund_amount: formatDecimal(refund.amount),
+    refund_reason: refund.reason,
+  };
+  return refundReport(await callGateway(client, 'alipay.trade.refund', content, call), call.at);
+}
+
+async function queryRefund(client: ClientConfig, refund: RefundIdentity, call: Call): Promise<RefundReport> {
+  const content = { ...tradeNames(refund.order), out_request_no: refund.platformRefundNo, query_options: ['gmt_refund_pay'] };
+  const answer = await callGateway(client, 'alipay.trade.fastpay.refund.query', content, call);
+  return refundQueryReport(answer, { at: call.at, sentAt: refund.sentAt });
+}
+
+function readNotification(client: ClientConfig, config: AlipayConfig, delivery: Delivery): Reading {
+  const parameters = parseForm(delivery.body);
+  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: claimedOrderOf(parameters) });
+
+  if (parameters === null) return refuse('not a form that can be read in one way');
+  // The algorithm is ours to choose, not the message's.
+  if (parameters['sign_type'] !== 'RSA2') return refuse('sign_type is not RSA2');
+  if ((parameters['charset'] ?? 'utf-8').toLowerCase() !== 'utf-8') return refuse('charset is not utf-8');
+  if (!verifyText(notificationText(parameters), parameters['sign'] ?? '', client.alipayKey)) return refuse('the signature does not verify');
+  if (parameters['app_id'] !== config.appId) return refuse('it is for another app_id');
+  if (parameters['seller_id'] !== undefined && parameters['seller_id'] !== config.sellerId) return refuse('it is for another seller_id');
+  if (parameters['notify_type'] !== 'trade_status_sync') return refuse('it is not about a trade');
+
+  const { notify_id: notificationId, out_trade_no: merchantOrderNo } = parameters;
+  if (notificationId === undefined || merchantOrderNo === undefined) return refuse('notify_id or out_trade_no is missing');
+  const at = parseBeijingTime(parameters['notify_time'] ?? '') ?? delivery.receivedAt;
+  const platformRefundNo = parameters['out_biz_no'] ?? '';
+  return {
+    verified: true,
+    notificationId,
+    order: { merchantOrderNo, platformOrderTime: '', platformTransactionId: parameters['trade_no'] ?? null },
+    evidence: evidenceOf(readTrade(parameters, { at, merchantAccount: config.merchantAccount })),
+    refund: platformRefundNo === '' ? null : { platformRefundNo, report: null },
+  };
+}
+
+/** An unproven number is only ever used to look a payment up, so it is taken only where it could be one of ours. */
+function claimedOrderOf(parameters: Parameters | null): string | null {
+  const claimed = parameters?.['out_trade_no'] ?? '';
+  return /^[0-9A-Za-z_-]{1,64}$/.test(claimed) ? claimed : null;
+}
+
+const tradeNames = (order: OrderIdentity) => ({
+  out_trade_no: order.merchantOrderNo,
+  ...(order.platformTransactionId === null ? {} : { trade_no: order.platformTransactionId }),
+});
+
+/** A form that the buyer's browser sends by itself. */
+function formHtml(gatewayUrl: string, parameters: Parameters): string {
+  const { biz_content: content, ...query } = parameters;
+  const action = `${gatewayUrl}?${new URLSearchParams(query).toString()}`;
+  return [
+    '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>',
+    `<form id="pay" method="post" action="${escapeHtml(action)}">`,
+    `<input type="hidden" name="biz_content" value="${escapeHtml(content ?? '')}">`,
+    '</form><script>document.getElementById("pay").submit()</script></body></html>',
+  ].join('');
+}
+
+const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character]!);

@@ -1,0 +1,194 @@
+/** Alipay's signatures (v2): RSA2 only, over the exact text that travels; nothing is serialised again before it is verified. */
+import { createPrivateKey, createPublicKey, sign, verify, X509Certificate, createHash, type KeyObject } from 'node:crypto';
+
+export type Parameters = Readonly<Record<string, string>>;
+
+/** The text that a request's signature covers: every parameter but `sign`, without empty ones, sorted, values unencoded. */
+export function requestText(parameters: Parameters): string {
+  return joined(parameters, ['sign']);
+}
+
+/** The text that a trade notification's signature covers: `sign_type` stays out of it, too. */
+export function notificationText(parameters: Parameters): string {
+  return joined(parameters, ['sign', 'sign_type']);
+}
+
+export function signText(text: string, key: KeyObject): string {
+  return sign('RSA-SHA256', Buffer.from(text, 'utf8'), key).toString('base64');
+}
+
+export function verifyText(text: string | Buffer, signature: string, key: KeyObject): boolean {
+  const bytes = Buffer.from(signature, 'base64');
+  // Base64 that is not canonical would let one signature have many forms.
+  if (bytes.length === 0 || bytes.toString('base64') !== signature) return false;
+  return verify('RSA-SHA256', Buffer.isBuffer(text) ? text : Buffer.from(text, 'utf8'), key, bytes);
+}
+
+/** PEM of either kind, or the bare base64 that the platform's console hands out (PKCS#8, else PKCS#1). */
+export function privateKeyOf(text: string): KeyObject {
+  if (text.includes('-----BEGIN')) return createPrivateKey(text);
+  const der = Buffer.from(text, 'base64');
+  try {
+    return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  } catch {
+    return createPrivateKey({ key: der, format: 'der', type: 'pkcs1' });
+  }
+}
+
+export function publicKeyOf(text: string): KeyObject {
+  if (text.includes('-----BEGIN')) return createPublicKey(text);
+  return createPublicKey({ key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' });
+}
+
+/** Serial number of a certificate as Alipay counts it: the reversed issuer name and the decimal serial, hashed. */
+export function certificateSerial(pem: string): string {
+  const certificate = new X509Certificate(pem);
+  const issuer = certificate.issuer.split('\n').reverse().join(',');
+  return createHash('md5').update(issuer + BigInt(`0x${certificate.serialNumber}`).toString()).digest('hex');
+}
+
+/** Serial number of a root bundle: of its RSA certificates, joined; the others (SM2, EC) do not count. */
+export function rootSerial(pems: readonly string[]): string {
+  return pems.filter(isRsa).map(certificateSerial).join('_');
+}
+
+function isRsa(pem: string): boolean {
+  try {
+    // An algorithm that this runtime does not know has no key here, or throws; neither is RSA.
+    return (new X509Certificate(pem).publicKey as KeyObject | undefined)?.asymmetricKeyType === 'rsa';
+  } catch {
+    return false;
+  }
+}
+
+export interface SignedNode {
+  /** The node's value as it stands in the text, braces included: exactly what is signed, and what is to be parsed. */
+  readonly text: string;
+  readonly sign: string | null;
+}
+
+/**
+ * Cuts a node out of a response without parsing the whole: the signature covers the raw text, and a second member of the same
+ * name must not be able to pass for the signed one. Null where the text is no JSON object with that node.
+ */
+export function findNode(response: string, name: string): SignedNode | null {
+  const members = topLevelMembers(response);
+  const node = members?.find((member) => member.name === name);
+  if (members == null || node === undefined || !node.text.startsWith('{')) return null;
+  const sign = members.find((member) => member.name === 'sign')?.text ?? null;
+  return { text: node.text, sign: sign === null ? null : asString(sign) };
+}
+
+interface Member {
+  readonly name: string;
+  readonly text: string;
+}
+
+/** The members of the outermost object, values as raw text. Null where the text is not one well-delimited object. */
+function topLevelMembers(text: string): Member[] | null {
+  const members: Member[] = [];
+  let at = skipSpace(text, 0);
+  if (text[at] !== '{') return null;
+  at = skipSpace(text, at + 1);
+  if (text[at] === '}') return members;
+
+  for (;;) {
+    const nameEnd = endOfString(text, at);
+    if (nameEnd === null) return null;
+    const name = asString(text.slice(at, nameEnd));
+    at = skipSpace(text, nameEnd);
+    if (name === null || text[at] !== ':') return null;
+
+    const start = skipSpace(text, at + 1);
+    const end = endOfValue(text, start);
+    if (end === null) return null;
+    members.push({ name, text: text.slice(start, end) });
+
+    at = skipSpace(text, end);
+    if (text[at] === '}') return skipSpace(text, at + 1) === text.length ? members : null;
+    if (text[at] !== ',') return null;
+    at = skipSpace(text, at + 1);
+  }
+}
+
+function endOfValue(text: string, start: number): number | null {
+  if (text[start] === '"') return endOfString(text, start);
+  if (text[start] !== '{' && text[start] !== '[') {
+    const scalar = /^[^,\]}\s"]+/.exec(text.slice(start, start + 64));
+    return scalar === null ? null : start + scalar[0].length;
+  }
+  let depth = 0;
+  for (let at = start; at < text.length; at += 1) {
+    const character = text[at]!;
+    if (character === '"') {
+      const end = endOfString(text, at);
+      if (end === null) return null;
+      at = end - 1;
+    } else if (character === '{' || character === '[') depth += 1;
+    else if (character === '}' || character === ']') {
+      depth -= 1;
+      if (depth === 0) return at + 1;
+    }
+  }
+  return null;
+}
+
+function endOfString(text: string, start: number): number | null {
+  if (text[start] !== '"') return null;
+  for (let at = start + 1; at < text.length; at += 1) {
+    if (text[at] === '\\') at += 1;
+    else if (text[at] === '"') return at + 1;
+  }
+  return null;
+}
+
+function skipSpace(text: string, start: number): number {
+  let at = start;
+  while (at < text.length && ' \t\r\n'.includes(text[at]!)) at += 1;
+  return at;
+}
+
+function asString(literal: string): string | null {
+  try {
+    const value: unknown = JSON.parse(literal);
+    return typeof value === 'string' ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * A form body as parameters: decoded once (a value may legally contain `%`), in UTF-8, every name at most once. Null where it is
+ * anything else; what cannot be read in exactly one way is not read at all.
+ */
+export function parseForm(body: Buffer): Parameters | null {
+  const parameters = new Map<string, string>();
+  const text = body.toString('latin1');
+  if (text === '') return null;
+  for (const pair of text.split('&')) {
+    const split = pair.indexOf('=');
+    const name = decodeOnce(split === -1 ? pair : pair.slice(0, split));
+    const value = decodeOnce(split === -1 ? '' : pair.slice(split + 1));
+    if (name === null || value === null || name === '' || parameters.has(name)) return null;
+    parameters.set(name, value);
+  }
+  return Object.fromEntries(parameters);
+}
+
+function decodeOnce(text: string): string | null {
+  // eslint-disable-next-line no-control-regex
+  if (/[^\x21-\x7e]/.test(text)) return null;
+  try {
+    return decodeURIComponent(text.replaceAll('+', ' '));
+  } catch {
+    return null;
+  }
+}
+
+function joined(parameters: Parameters, leftOut: readonly string[]): string {
+  return Object.keys(parameters)
+    .filter((name) => !leftOut.includes(name) && parameters[name] !== '')
+    .sort()
+    .map((name) => `${name}=${parameters[name]}`)
+    .join('&');
+}
