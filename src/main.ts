@@ -1,8 +1,11 @@
 /** Reads the configuration, starts the application and turns signals into its end. */
+import { enableCompileCache } from 'node:module';
 import { requireNode } from './require-node.js';
 
 // Before anything of the application is imported: an older Node would fail in obscure ways, or worse, not fail.
 requireNode();
+// Half of a warm start would otherwise go into compiling the packages anew.
+enableCompileCache();
 const { ConfigError, readConfig } = await import('./config.js');
 const { createLogger } = await import('./logger.js');
 const { startApp } = await import('./app.js');

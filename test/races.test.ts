@@ -1,7 +1,7 @@
 /** Two of everything at once: two server processes' worth of state on one database. */
 import { randomUUID } from 'node:crypto';
 import { PaymentStatus } from '../src/gen/payment/v1/payment.js';
-import * as rpc from '../src/gen/payment/v1/payment_service.js';
+import type * as rpc from '../src/gen/payment/v1/payment_service.js';
 import { Payment } from '../src/payment/payment.js';
 import { isLegalTransition } from '../src/payment/payment-status.js';
 import { PaymentLogEntry } from '../src/payment/payment-log.js';

@@ -120,7 +120,7 @@ async function play({ payments, operations, client, controlUrl }: Stage, say: (l
   const log = await payments.listPaymentLogs(rpc.ListPaymentLogsRequest.fromPartial({ paymentId: payment.paymentId }));
   for (const entry of log.entries) {
     const version = entry.version === undefined ? '   ' : `v${entry.version}`.padEnd(3);
-    say(`  ${String(entry.seq).padStart(2)} ${version} ${LogKind[entry.kind]!.replace('LOG_KIND_', '').padEnd(16)} ${statusName(entry.status).padEnd(18)} ${entry.reason}`);
+    say(`  ${String(entry.seq).padStart(2)} ${version} ${LogKind[entry.kind].replace('LOG_KIND_', '').padEnd(16)} ${statusName(entry.status).padEnd(18)} ${entry.reason}`);
   }
   const verified = await operations.verifyPaymentLog({ paymentId: payment.paymentId });
   expect(verified.valid && verified.entries === log.entries.length, `the hash chain holds (${verified.fault})`);

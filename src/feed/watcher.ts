@@ -9,12 +9,13 @@ import { DomainError } from '../payment/errors.js';
 import { Bell } from './bell.js';
 import { cursorText, type SnapshotPhase } from './cursor.js';
 import type { FeedEvent } from './event.js';
-import { predicateOf, type Predicate } from './filter.js';
+import { EventScan } from './event-scan.js';
+import { predicateOf } from './filter.js';
 import type { FeedPosition } from './history.js';
 import { countThatFits } from './message-size.js';
-import { FeedBroken } from './pages.js';
 import type { PaymentLookup } from './payment-lookup.js';
 import { Snapshot } from './snapshot.js';
+import { fromStore, StoreFailed, StorePatience } from './store-patience.js';
 import type { Sources, Start } from './watch-start.js';
 import type { FilledRequest, GoodbyeReason, WatchBody, WatchMessage } from './watch.js';
 
@@ -32,30 +33,31 @@ export interface WatcherDeps extends Sources {
   onClose(watcher: Watcher): void;
 }
 
-/** Revisions looked at before the watch thinks of its bookmark again. */
-const SCAN_MAX = 10_000;
-const STEP = 1_000;
+/** One look at everything: a message to send, nothing to do for now, nothing ever again, or (empty) look again. */
+interface Look {
+  readonly message?: WatchMessage;
+  readonly idle?: true;
+  readonly over?: true;
+}
+
 const STORE_RETRY_MS = 250;
 
 export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, AsyncDisposable {
   readonly bell = new Bell();
   private readonly end = new AbortController();
-  private readonly matches: Predicate;
+  private readonly scan: EventScan;
   private readonly snapshot: Snapshot;
+  private readonly patience: StorePatience;
   private readonly openedAt = performance.now();
   private position: FeedPosition;
   private phase: SnapshotPhase | null;
-  /** Up to where events were looked at, sent or not. */
-  private seenRev = 0n;
   private greeted = false;
   private saidGoodbye = false;
   private complete = false;
   private closed = false;
   private bookmarkAt: number;
-  private sentAt = 0;
   /** Since when the consumer has a message and has not come back. */
   private consumerSince: number | null = performance.now();
-  private storeLostSince: number | null = null;
 
   constructor(
     private readonly deps: WatcherDeps,
@@ -63,7 +65,17 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     private readonly start: Start,
     private readonly signal: AbortSignal,
   ) {
-    this.matches = predicateOf(request.filter);
+    this.scan = new EventScan({
+      tail: deps.tail,
+      bell: this.bell,
+      matches: predicateOf(request.filter),
+      eventsMax: request.eventsPerMessageMax,
+      lingerMs: request.lingerMs,
+      onEvent: (event) => start.settlement?.see(event),
+      check: (rev, next) => this.requireNext(rev, next),
+      isDisturbed: () => this.isDisturbed(),
+    });
+    this.patience = new StorePatience(deps.limits.storeLostMs);
     this.snapshot = new Snapshot(deps.orm, request.filter);
     this.position = start.position;
     this.phase = start.phase;
@@ -96,13 +108,14 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return { done: true, value: undefined };
   }
 
-  async return(): Promise<IteratorResult<WatchMessage, undefined>> {
+  return(): Promise<IteratorResult<WatchMessage, undefined>> {
     this.close();
-    return { done: true, value: undefined };
+    return Promise.resolve({ done: true, value: undefined });
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.asyncDispose](): Promise<void> {
     this.close();
+    return Promise.resolve();
   }
 
   /** Ends the watch of a consumer that has not pulled for too long. */
@@ -119,14 +132,24 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
       this.end.signal.throwIfAborted();
       if (this.closed) return null;
 
-      const { message, idle, over } = await this.withStore(() => this.look());
-      if (message !== undefined) return message;
-      if (over === true) return null;
-      if (idle === true) await this.bell.sleep(this.nextDueAt() - performance.now());
+      try {
+        const { message, idle, over } = await this.look();
+        this.patience.found();
+        if (message !== undefined) return message;
+        if (over === true) return null;
+        if (idle !== true) continue;
+        this.requireStore(null);
+        await this.bell.sleep(this.nextDueAt() - performance.now());
+      } catch (error) {
+        if (!(error instanceof StoreFailed)) throw error;
+        this.patience.lost();
+        this.requireStore(error.cause);
+        await this.bell.sleep(STORE_RETRY_MS);
+      }
     }
   }
 
-  private async look(): Promise<{ message?: WatchMessage; idle?: true; over?: true }> {
+  private async look(): Promise<Look> {
     if (!this.greeted) return { message: this.greeting() };
     if (this.deps.tail.broken !== null) throw this.deps.tail.broken;
     this.followHistory();
@@ -184,7 +207,7 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return this.say({ kind: 'goodbye', reason, reconnectAfterMs: Math.round(Math.random() * this.deps.limits.reconnectAfterMs) });
   }
 
-  private async snapshotPage(after: string): Promise<{ message?: WatchMessage }> {
+  private async snapshotPage(after: string): Promise<Look> {
     const payments = await fromStore(() => this.snapshot.page(after, this.request.eventsPerMessageMax));
     const last = payments.at(-1);
     if (last === undefined) {
@@ -196,8 +219,8 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return { message: this.say({ kind: 'snapshot', payments }) };
   }
 
-  private async events(): Promise<{ message?: WatchMessage; idle?: true }> {
-    const { matching, scannedRev } = await this.scan();
+  private async events(): Promise<Look> {
+    const { matching, scannedRev } = await this.scan.run(this.position.rev);
     if (matching.length === 0) {
       const moved = scannedRev > this.position.rev;
       this.moveTo(scannedRev);
@@ -206,52 +229,8 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
 
     const { events, all } = await this.inView(matching);
     this.moveTo(all ? scannedRev : events.at(-1)!.revision);
-    this.sentAt = performance.now();
+    this.scan.sent();
     return { message: this.say({ kind: 'events', events }) };
-  }
-
-  /** Looks on until a message is full, the head is reached, or enough was looked at. The position stays. */
-  private async scan(): Promise<{ matching: FeedEvent[]; scannedRev: bigint }> {
-    const { eventsPerMessageMax, lingerMs } = this.request;
-    const matching: FeedEvent[] = [];
-    let scannedRev = this.position.rev;
-    let left = SCAN_MAX;
-
-    while (matching.length < eventsPerMessageMax && left > 0) {
-      const events = await this.eventsAfter(scannedRev, matching.length > 0);
-      if (events.length === 0) {
-        // Who got a message a moment ago is under load and waits for company; a lone event leaves at once.
-        const rest = this.sentAt + lingerMs - performance.now();
-        if (matching.length === 0 || rest <= 0 || this.isDisturbed()) break;
-        await this.bell.sleep(rest);
-        continue;
-      }
-      for (const event of events) {
-        scannedRev = event.revision;
-        if (this.matches(event)) matching.push(event);
-        if (event.revision > this.seenRev) this.start.settlement?.see(event);
-        if (matching.length === eventsPerMessageMax) break;
-      }
-      left -= events.length;
-    }
-    if (scannedRev > this.seenRev) this.seenRev = scannedRev;
-    return { matching, scannedRev };
-  }
-
-  private async eventsAfter(rev: bigint, hasSome: boolean): Promise<readonly FeedEvent[]> {
-    const { tail, cursors } = this.deps;
-    try {
-      const fromMemory = tail.holds(rev);
-      const events = await fromStore(() => tail.after(rev, STEP));
-      if (!fromMemory) this.followHistory();
-      const isGap = events[0] !== undefined ? events[0].revision !== rev + 1n : !fromMemory && rev < tail.head.compactRev;
-      if (isGap) throw cursors.expired({ ...this.position, rev }, tail.head);
-      return events;
-    } catch (error) {
-      // What was found goes out first; the next look meets the fault again.
-      if (hasSome) return [];
-      throw error;
-    }
   }
 
   private async inView(matching: readonly FeedEvent[]): Promise<{ events: readonly FeedEvent[]; all: boolean }> {
@@ -290,10 +269,18 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     this.position = { ...this.position, epoch: head.epoch };
   }
 
+  /** A gap in what was read is no gap in the feed: it was removed, or the history changed under the watch. */
+  private requireNext(rev: bigint, next: FeedEvent | undefined): void {
+    const { tail, cursors } = this.deps;
+    this.followHistory();
+    const isRemoved = next === undefined ? rev < tail.head.compactRev && !tail.holds(rev) : next.revision !== rev + 1n;
+    if (isRemoved) throw cursors.expired({ ...this.position, rev }, tail.head);
+  }
+
   private isOver(): boolean {
     const { settlement, headRev } = this.start;
     if (this.phase !== null || this.position.rev < headRev) return false;
-    return this.request.stopAtHead || (settlement !== null && this.position.rev >= this.seenRev && settlement.isComplete);
+    return this.request.stopAtHead || (settlement !== null && this.position.rev >= this.scan.seenRev && settlement.isComplete);
   }
 
   private isDisturbed(): boolean {
@@ -307,25 +294,8 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return Math.min(heartbeat, this.saidGoodbye ? Infinity : this.openedAt + ageMaxMs);
   }
 
-  /** A database that is away ends no watch at once; what failed is tried again until it has been away for too long. */
-  private async withStore<T extends { idle?: true }>(look: () => Promise<T>): Promise<T | { idle?: true; message?: undefined; over?: undefined }> {
-    try {
-      const seen = await look();
-      this.storeLostSince = null;
-      if (seen.idle === true) this.requireStore(null);
-      return seen;
-    } catch (error) {
-      if (!(error instanceof StoreFailed)) throw error;
-      this.storeLostSince ??= performance.now();
-      this.requireStore(error.cause);
-      await this.bell.sleep(STORE_RETRY_MS);
-      return {};
-    }
-  }
-
   private requireStore(cause: unknown): void {
-    const lostSince = this.storeLostSince ?? this.deps.sequencer.storeLostSince;
-    if (lostSince === null || performance.now() - lostSince < this.deps.limits.storeLostMs) return;
+    if (!this.patience.isOver(this.deps.sequencer.storeLostSince)) return;
     throw new DomainError('STORE_UNAVAILABLE', 'the database has been away for too long; resume with the cursor', {
       metadata: { cursor: this.cursorText() },
       retryAfterMs: this.deps.limits.reconnectAfterMs,
@@ -343,16 +313,4 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   }
 
   private readonly onAbort = (): void => this.close();
-}
-
-/** A read that may succeed when it is tried again; everything else that is thrown ends the watch. */
-class StoreFailed extends Error {}
-
-async function fromStore<T>(read: () => Promise<T>): Promise<T> {
-  try {
-    return await read();
-  } catch (error) {
-    if (error instanceof DomainError || error instanceof FeedBroken) throw error;
-    throw new StoreFailed('the database could not be read', { cause: error });
-  }
 }

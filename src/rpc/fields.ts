@@ -28,7 +28,7 @@ export const text = (max: number): z.ZodString =>
   z
     .string('must be text')
     .max(max, `must have at most ${max} characters`)
-    // eslint-disable-next-line no-control-regex
+     
     .regex(/^[^\u0000-\u001f\u007f\u202a-\u202e\u2066-\u2069]*$/, 'must not contain control characters')
     .refine((value) => value.isWellFormed() && !value.includes('\ufffd'), 'must be well-formed text');
 

@@ -36,9 +36,9 @@ export async function startRpcServer(
 ): Promise<RpcServer> {
   const { log } = options;
   const server = new grpc.Server(OPTIONS);
-  const { watchPayments, waitForPayment } = watchHandlers(deps);
+  const watches = watchHandlers(deps);
 
-  addService(server, log, PaymentServiceService, { ...paymentHandlers(deps), waitForPayment }, { watchPayments });
+  addService(server, log, PaymentServiceService, { ...paymentHandlers(deps), ...watches.unary }, watches.streams);
   addService(server, log, OperationsServiceService, operationsHandlers(deps), {});
   const health = new HealthImplementation({ '': 'NOT_SERVING', liveness: 'SERVING' });
   health.addToServer(server);

@@ -116,6 +116,6 @@ const packed = (name: string, value: Uint8Array) => ({
 
 /** grpc-js dies of a lone surrogate in a status message, and control characters have no place in one. */
 function clean(text: string, lengthMax: number): string {
-  // eslint-disable-next-line no-control-regex
+   
   return text.slice(0, lengthMax).toWellFormed().replace(/[\u0000-\u001f\u007f]/g, ' ');
 }

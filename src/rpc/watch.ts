@@ -17,17 +17,19 @@ export interface WatchDeps {
 }
 
 export function watchHandlers({ feed }: WatchDeps) {
-  return {
+  const unary = {
     waitForPayment: async (request: rpc.WaitForPaymentRequest, call: Call): Promise<rpc.WaitForPaymentResponse> => {
       const { payment, reached } = await waitForPayment(feed, { ...decodeWaitForPayment(request), caller: call.actor.id }, call.signal);
       return { payment: encodePayment(payment), reached };
     },
-
+  };
+  const streams = {
     watchPayments: async function* (request: rpc.WatchPaymentsRequest, call: Call): AsyncIterable<rpc.WatchPaymentsResponse> {
       const decoded = decodeWatchPayments(request, call);
       for await (const message of await feed.watch(decoded, call.signal)) yield encodeMessage(message, decoded.view);
     },
   };
+  return { unary, streams };
 }
 
 const SECOND = 1_000;

@@ -18,7 +18,7 @@ export interface HttpServer {
   close(): Promise<void>;
 }
 
-export async function serveHttp(address: { host: string; port: number }, answer: (exchange: Exchange) => Promise<Reply>): Promise<HttpServer> {
+export async function serveHttp(address: { host: string; port: number }, answer: (exchange: Exchange) => Reply): Promise<HttpServer> {
   const server: Server = createServer((request, response) => {
     readBody(request)
       .then((body) =>

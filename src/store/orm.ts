@@ -58,7 +58,7 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
 function reclaimBrokenConnections(pool: pg.Pool): void {
   const inUse = new Set<pg.PoolClient>();
   pool.on('acquire', (client) => void inUse.add(client));
-  pool.on('release', (_error, client) => void inUse.delete(client as pg.PoolClient));
+  pool.on('release', (_error, client) => void inUse.delete(client));
   pool.on('connect', (client) => {
     client.once('end', () => {
       // Whoever holds it may still be about to release it in the ordinary way.

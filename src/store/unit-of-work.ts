@@ -74,7 +74,7 @@ export class UnitOfWork {
         settle: (decision) => {
           signal?.removeEventListener('abort', drop);
           if (decision.ok) resolve(decision.value as T);
-          else reject(decision.error as Error);
+          else reject(decision.error);
         },
       };
       const drop = (): void => {

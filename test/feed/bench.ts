@@ -65,7 +65,7 @@ export async function openBench(limits: Partial<FeedLimits> = {}): Promise<Bench
     deps: await writer(feed.kick),
     anotherWriter: () => writer(),
     anotherFeed,
-    sql: async (text, values = []) => (await admin.query(text, values)).rows,
+    sql: async <Row extends object>(text: string, values: unknown[] = []) => (await admin.query<Row>(text, values)).rows,
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
   };
 }

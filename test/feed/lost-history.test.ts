@@ -47,6 +47,7 @@ test('a cursor into what was removed has expired, and says where the feed begins
 test('a watch that is overtaken by a removal ends, and skips nothing', async () => {
   await using bench = await openBench({ ringEventsMax: 2 });
   await payments(bench, 10);
+  await read(bench.feed);
   const behind = await bench.feed.watch(wish({ eventsPerMessageMax: 1 }));
   expect(idsOf([await pull(behind, 'events')])).toHaveLength(1);
   await compact(bench, 6);
@@ -94,8 +95,10 @@ test('after a lost tail whoever has read it is told the safe position, even when
 test('a promotion that lost nothing keeps every watch and every cursor', async () => {
   await using bench = await openBench();
   await payments(bench, 3);
+  await read(bench.feed);
   const live = await bench.feed.watch(wish());
   const first = await pull(live, 'events');
+  expect(first.events).toHaveLength(3);
   await bench.sql(`update feed_head set lineage = lineage || '-promoted'`);
   const payment = await create(bench.deps);
   const second = await pull(live, 'events');

@@ -191,9 +191,9 @@ test('a caller, and the process, have so many watches and no more', async () => 
 
 test('a consumer that does not pull loses its watch with a cursor, keeps nothing in memory and resumes without a loss', async () => {
   await using bench = await openBench({ slowConsumerMs: 50 });
-  const slow = await bench.feed.watch(wish({ eventsPerMessageMax: 5 }));
-  await pull(slow, 'created');
   await paid(bench, 10);
+  await read(bench.feed);
+  const slow = await bench.feed.watch(wish({ eventsPerMessageMax: 5 }));
   const first = idsOf([await pull(slow, 'events')]);
 
   await until(() => slow.ended.aborted);

@@ -108,20 +108,20 @@ test('a deadlock provoked from outside is retried', async () => {
     // The outsider waits longer before it looks for deadlocks, so that the batch is the victim.
     await outside.query("set deadlock_timeout = '30s'");
     await outside.query('begin');
-    await outside.query('select 1 from payment where id = $1 for update', [b!.id]);
+    await outside.query('select 1 from payment where id = $1 for update', [b.id]);
     let runs = 0;
     const change = store.work.run({
-      payments: [a!.id, b!.id],
+      payments: [a.id, b.id],
       decide: (view) => {
         runs += 1;
-        return joinEvidence(view, view.payment(b!.id), { evidence: heard('IN_PROGRESS'), source: 'QUERY' }, view.act(ACTOR));
+        return joinEvidence(view, view.payment(b.id), { evidence: heard('IN_PROGRESS'), source: 'QUERY' }, view.act(ACTOR));
       },
     });
     await until(async () => {
       const { rows } = await outside.query("select 1 from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()");
       return rows.length > 0;
     });
-    await outside.query('select 1 from payment where id = $1 for update', [a!.id]);
+    await outside.query('select 1 from payment where id = $1 for update', [a.id]);
     await outside.query('commit');
     await expect(change).resolves.toBe('APPLIED');
     expect(runs).toBe(1);

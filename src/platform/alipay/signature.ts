@@ -176,7 +176,7 @@ export function parseForm(body: Buffer): Parameters | null {
 }
 
 function decodeOnce(text: string): string | null {
-  // eslint-disable-next-line no-control-regex
+   
   if (/[^\x21-\x7e]/.test(text)) return null;
   try {
     return decodeURIComponent(text.replaceAll('+', ' '));

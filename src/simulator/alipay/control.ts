@@ -16,7 +16,7 @@ import type { Exchange, Reply } from '../http.js';
 import type { NotificationMode } from './notifications.js';
 import type { AlipayControl } from './server.js';
 
-export async function answerControl(control: AlipayControl, { method, url, body }: Exchange): Promise<Reply> {
+export function answerControl(control: AlipayControl, { method, url, body }: Exchange): Reply {
   const path = url.pathname;
   if (method === 'GET' && path === '/alipay/trades') return json([...control.book.trades.values()]);
   if (method === 'GET' && path === '/alipay/notifications') return json({ sent: control.notifications.sent, attempts: control.attempts });

@@ -24,7 +24,7 @@ type Node = Record<string, string>;
 const JSON_TYPE = 'text/html;charset=utf-8';
 const TIME_WINDOW_MS = 15 * 60_000;
 
-export async function answerGateway(parts: GatewayParts, exchange: Exchange): Promise<Reply> {
+export function answerGateway(parts: GatewayParts, exchange: Exchange): Reply {
   const fields = fieldsOf(exchange);
   if (fields === null) return signed(parts, 'error_response', failure('40002', 'isv.invalid-parameter', '参数有误'), null);
   const method = fields.get('method') ?? '';

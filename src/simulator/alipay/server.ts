@@ -129,10 +129,10 @@ export async function startAlipaySimulator(options: AlipaySimulatorOptions = {})
     idle: () => notifier.idle(),
   };
 
-  const gateway = await serveHttp({ host, port: options.port ?? 0 }, async (exchange) =>
+  const gateway = await serveHttp({ host, port: options.port ?? 0 }, (exchange) =>
     exchange.url.pathname !== '/gateway.do'
       ? { status: 404, type: 'text/plain', body: 'not found' }
-      : await answerGateway(
+      : answerGateway(
           {
             book,
             now,
