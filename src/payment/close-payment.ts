@@ -91,7 +91,8 @@ function joinClosing(deps: Deps, id: PaymentId, answer: CallOutcome<CloseReport>
         joinEvidence(view, payment, { evidence, source }, act);
       } else {
         payment.recordCall({ reason: 'close: the platform cannot close it yet' }, act);
-        view.syncDue(payment, payment.expireAt ?? act.at);
+        // Its expiry is the next moment that can settle it; once that is past, the schedule of queries sets the pace.
+        if (payment.expireAt !== null && payment.expireAt > act.at) view.syncDue(payment, payment.expireAt);
       }
       return payment;
     },

@@ -52,7 +52,7 @@ afterAll(async () => {
 let orders = 0;
 const notifyUrl = (): string => `http://127.0.0.1:${(merchant.address() as AddressInfo).port}/notify`;
 const exec = (method: string, bizContent: object, extra: object = {}): Promise<Record<string, string>> =>
-  sdk.exec(method, { ...extra, bizContent }, { validateSign: true }) as unknown as Promise<Record<string, string>>;
+  sdk.exec(method, { ...extra, bizContent }, { validateSign: true });
 async function place(): Promise<string> {
   const number = `order${(orders += 1)}`;
   await exec('alipay.trade.precreate', { out_trade_no: number, total_amount: '100.00', subject: 'A/B 茶'.replace('/', ' ') }, { notify_url: notifyUrl() });
