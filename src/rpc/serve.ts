@@ -17,12 +17,16 @@ export interface Call {
 }
 
 export type UnaryHandler<Request, Response> = (request: Request, call: Call) => Promise<Response>;
-export type StreamHandler<Request, Response> = (request: Request, call: Call) => AsyncIterable<Response>;
+export type StreamHandler<Request, Response> = (request: Request, call: Call) => Promise<Source<Response>>;
+
+export interface Source<Response> {
+  readonly messages: AsyncIterable<Response>;
+  /** Fires when the source has something to say to a reader that is still: its end. */
+  readonly ended: AbortSignal;
+}
 
 /** A caller without a deadline gets this one; nobody gets more. */
 const UNARY_MAX_MS = 30_000;
-/** A little longer than the feed waits for a slow consumer. */
-const STILL_MAX_MS = 32_000;
 const METADATA_MAX_BYTES = 8 * 1024;
 const HEADER_TEXT = /^[\x21-\x7e]{1,64}$/;
 
@@ -100,27 +104,25 @@ async function pump<Request, Response>(
   handler: StreamHandler<Request, Response>,
 ): Promise<void> {
   const { signal } = scope.call;
-  for await (const response of handler(accepted(call.request, call.metadata), scope.call)) {
+  const { messages, ended } = await handler(accepted(call.request, call.metadata), scope.call);
+  const wake = AbortSignal.any([signal, ended]);
+  for await (const response of messages) {
     if (signal.aborted) return;
-    if (!call.write(response)) await drained(call, signal);
+    if (!call.write(response)) await drained(call, wake);
   }
 }
 
-/**
- * Resolves when the reader has caught up, is gone, or has been still for so long that the stream's source has given up on it: the
- * next message asked for is then its refusal.
- */
-function drained(call: grpc.ServerWritableStream<unknown, unknown>, signal: AbortSignal): Promise<void> {
+/** Resolves when the reader has caught up, or when waiting for it is over: the next message asked for is then the end. */
+function drained(call: grpc.ServerWritableStream<unknown, unknown>, over: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
-      clearTimeout(timer);
       call.off('drain', done);
-      signal.removeEventListener('abort', done);
+      over.removeEventListener('abort', done);
       resolve();
     };
-    const timer = setTimeout(done, STILL_MAX_MS);
+    if (over.aborted) return resolve();
     call.once('drain', done);
-    signal.addEventListener('abort', done, { once: true });
+    over.addEventListener('abort', done, { once: true });
   });
 }
 

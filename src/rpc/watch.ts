@@ -10,7 +10,7 @@ import { decodeWaitForPayment } from './decode.js';
 import { encodeDuration, encodePayment, encodeTime, codeOf, paymentStatusCode } from './encode.js';
 import * as field from './fields.js';
 import { decode } from './fields.js';
-import type { Call } from './serve.js';
+import type { Call, Source } from './serve.js';
 
 export interface WatchDeps {
   readonly feed: Feed;
@@ -24,9 +24,10 @@ export function watchHandlers({ feed }: WatchDeps) {
     },
   };
   const streams = {
-    watchPayments: async function* (request: rpc.WatchPaymentsRequest, call: Call): AsyncIterable<rpc.WatchPaymentsResponse> {
+    watchPayments: async (request: rpc.WatchPaymentsRequest, call: Call): Promise<Source<rpc.WatchPaymentsResponse>> => {
       const decoded = decodeWatchPayments(request, call);
-      for await (const message of await feed.watch(decoded, call.signal)) yield encodeMessage(message, decoded.view);
+      const watcher = await feed.watch(decoded, call.signal);
+      return { messages: encodeMessages(watcher, decoded.view), ended: watcher.ended };
     },
   };
   return { unary, streams };
@@ -75,6 +76,10 @@ function startOf(decoded: z.infer<typeof watchPayments>): WatchStart {
   if (decoded.afterCursor !== undefined) return { kind: 'CURSOR', cursor: decoded.afterCursor };
   if (decoded.since !== undefined) return { kind: 'SINCE', since: decoded.since };
   return { kind: STARTS[decoded.startAt ?? 0]! };
+}
+
+async function* encodeMessages(messages: AsyncIterable<WatchMessage>, view: WatchRequest['view']): AsyncIterable<rpc.WatchPaymentsResponse> {
+  for await (const message of messages) yield encodeMessage(message, view);
 }
 
 function encodeMessage(message: WatchMessage, view: WatchRequest['view']): rpc.WatchPaymentsResponse {
