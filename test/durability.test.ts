@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import * as grpc from '@grpc/grpc-js';
 import { promised, type Promised } from '../src/cli/promised.js';
 import { OperationsServiceClient } from '../src/gen/payment/v1/operations_service.js';
-import { PaymentServiceClient, GetPaymentRequest, CreatePaymentRequest } from '../src/gen/payment/v1/payment_service.js';
+import type { CreatePaymentRequest } from '../src/gen/payment/v1/payment_service.js';
+import { PaymentServiceClient, GetPaymentRequest } from '../src/gen/payment/v1/payment_service.js';
 import { refundOf, registered, reported, yuan } from './support/requests.js';
 import { until } from './support/until.js';
 

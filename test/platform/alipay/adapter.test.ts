@@ -1,0 +1,272 @@
+/** Every row of the mapping for Alipay, through the adapter's real client against a tiny platform that signs with its own key. */
+import { generateKeyPairSync, sign } from 'node:crypto';
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { AlipaySdk } from 'alipay-sdk';
+import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/platform.js';
+import { createAlipayAdapter } from '../../../src/platform/alipay/adapter.js';
+
+const keys = () => generateKeyPairSync('rsa', { modulusLength: 2048, privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, publicKeyEncoding: { type: 'spki', format: 'pem' } });
+const [ours, alipay, stranger] = [keys(), keys(), keys()];
+const AT = new Date('2026-01-01T00:00:00Z');
+const call = () => ({ at: AT, signal: AbortSignal.timeout(5_000) });
+
+let platform: Server;
+let adapter: PlatformAdapter;
+/** What the platform answers next, made for the method that is called. */
+let answer: (method: string) => { status?: number; body: string } | 'cut';
+let seen: Record<string, string>;
+
+beforeAll(async () => {
+  platform = createServer((request, response) => {
+    let body = '';
+    request.on('data', (chunk: Buffer) => (body += chunk.toString()));
+    request.on('end', () => {
+      const query = new URL(request.url!, 'http://x').searchParams;
+      seen = Object.fromEntries([...query, ...new URLSearchParams(body)]);
+      const reply = answer(seen['method']!);
+      if (reply === 'cut') return void request.socket.destroy();
+      response.statusCode = reply.status ?? 200;
+      response.end(reply.body);
+    });
+  });
+  await new Promise<void>((resolve) => platform.listen(0, '127.0.0.1', resolve));
+  adapter = adapterAt((platform.address() as AddressInfo).port);
+});
+afterAll(async () => {
+  platform.closeAllConnections();
+  await new Promise((resolve) => platform.close(resolve));
+});
+
+function adapterAt(port: number): PlatformAdapter {
+  return createAlipayAdapter({
+    merchantAccount: 'alipay',
+    appId: '2021000000000001',
+    sellerId: '2088000000000001',
+    gatewayUrl: `http://127.0.0.1:${port}/gateway.do`,
+    appPrivateKey: ours.privateKey,
+    alipayPublicKey: alipay.publicKey.replace(/-----[^-]+-----|\n/g, ''),
+    notifyUrl: 'https://pay.example/notifications/alipay/alipay',
+  });
+}
+
+const signed = (node: object, key = alipay.privateKey) => (method: string) => {
+  const text = JSON.stringify(node).replaceAll('/', '\\/');
+  const signature = sign('RSA-SHA256', Buffer.from(text), key).toString('base64');
+  return { body: `{"${method.replaceAll('.', '_')}_response":${text},"sign":"${signature}"}` };
+};
+const refused = (subCode: string, code = '40004') => signed({ code, msg: 'Business Failed', sub_code: subCode, sub_msg: subCode });
+const ok = (node: object) => signed({ code: '10000', msg: 'Success', ...node });
+
+const ORDER: NewOrder = {
+  merchantOrderNo: 'P0001', platformOrderTime: '', subject: 'tea 茶', amount: { currency: 'CNY', minorUnits: 8_888n }, checkout: 'QR_CODE',
+  expireAt: new Date('2026-01-01T02:00:00Z'), returnUrl: null, buyerId: null,
+};
+const IDENTITY = { merchantOrderNo: 'P0001', platformOrderTime: '', platformTransactionId: null };
+const REFUND: NewRefund = {
+  order: IDENTITY, platformRefundNo: 'R0001', createdAt: AT, sentAt: AT, amount: { currency: 'CNY', minorUnits: 100n },
+  paid: { currency: 'CNY', minorUnits: 8_888n }, reason: 'returned', attempt: 1,
+};
+
+test('an independent verifier accepts what the adapter signs, and nothing that was altered', async () => {
+  const verifier = new AlipaySdk({ appId: 'x', privateKey: stranger.privateKey, alipayPublicKey: ours.publicKey, keyType: 'PKCS8' });
+  answer = ok({ out_trade_no: 'P0001', qr_code: 'https://qr' });
+  await adapter.create({ ...ORDER, subject: 'a+b %41 "c" 茶' }, call());
+  expect(seen).toMatchObject({ method: 'alipay.trade.precreate', sign_type: 'RSA2', charset: 'utf-8', timestamp: '2026-01-01 08:00:00', notify_url: 'https://pay.example/notifications/alipay/alipay' });
+  expect(JSON.parse(seen['biz_content']!)).toEqual({ out_trade_no: 'P0001', total_amount: '88.88', subject: 'a+b %41 "c" 茶', time_expire: '2026-01-01 10:00:00' });
+  expect(verifier.checkNotifySignV2(seen)).toBe(true);
+  // Of sign_type the verifier takes the algorithm; another word there is no question it can answer.
+  for (const name of Object.keys(seen).filter((one) => one !== 'sign' && one !== 'sign_type')) {
+    expect(verifier.checkNotifySignV2({ ...seen, [name]: `${seen[name]}1` })).toBe(false);
+  }
+});
+
+const nobody = (): Promise<number> =>
+  new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as AddressInfo;
+      probe.close(() => resolve(port));
+    });
+  });
+
+test('nothing is sent where nobody listens', async () => {
+  const unreachable = adapterAt(await nobody());
+  expect(await unreachable.create(ORDER, call())).toMatchObject({ kind: 'UNREACHABLE', code: 'ECONNREFUSED' });
+  expect(await unreachable.refund(REFUND, call())).toMatchObject({ status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true });
+});
+
+const QUERY_ORDER = { kind: 'REJECTED', meaning: 'QUERY' };
+const FINAL = { kind: 'REJECTED', meaning: 'FINAL' };
+const doubts: [string, (method: string) => { status?: number; body: string } | 'cut'][] = [
+  ['no answer', () => 'cut'],
+  ['HTTP 500', () => ({ status: 500, body: 'x' })],
+  ['HTTP 302', () => ({ status: 302, body: '' })],
+  ['HTML', () => ({ body: '<html></html>' })],
+  ['a truncated answer', (method) => ({ body: (ok({ qr_code: 'x' })(method)).body.slice(0, 40) })],
+  ["a stranger's signature", signed({ code: '10000', qr_code: 'x', fund_change: 'Y' }, stranger.privateKey)],
+  ['no signature', (method) => ({ body: `{"${method.replaceAll('.', '_')}_response":{"code":"10000","qr_code":"x","fund_change":"Y"}}` })],
+  ['an unsigned refusal', () => ({ body: '{"error_response":{"code":"40004","sub_code":"ACQ.TRADE_NOT_EXIST"}}' })],
+  ['20000', refused('isp.unknow-error', '20000')],
+  ['ACQ.SYSTEM_ERROR', refused('ACQ.SYSTEM_ERROR')],
+  ['a refusal nobody knows', refused('ACQ.SOMETHING_NEW')],
+];
+test.each(doubts)('%s leaves every mutating call in doubt and every query without evidence', async (_what, reply) => {
+  answer = reply;
+  expect(await adapter.create(ORDER, call())).toMatchObject({ kind: 'UNKNOWN' });
+  expect(await adapter.close(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN' });
+  expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN' });
+  expect(await adapter.refund(REFUND, call())).toMatchObject({ status: 'UNKNOWN', retry: 'SAME_NUMBER', notExecuted: false });
+  expect(await adapter.queryRefund(REFUND, call())).toMatchObject({ status: 'UNCHANGED' });
+});
+
+test.each([
+  ['40005', 'isv.app-call-limited', 'RATE_LIMITED'],
+  ['40001', 'isv.missing-parameter', 'MISCONFIGURED'],
+  ['40002', 'isv.invalid-signature', 'MISCONFIGURED'],
+  ['40003', 'isv.insufficient-conditions', 'MISCONFIGURED'],
+  ['40006', 'isv.insufficient-isv-permissions', 'MISCONFIGURED'],
+  ['20001', 'aop.invalid-auth-token', 'MISCONFIGURED'],
+])('code %s (%s) is %s: not executed', async (code, subCode, kind) => {
+  answer = refused(subCode, code);
+  expect(await adapter.create(ORDER, call())).toMatchObject({ kind, code: subCode });
+  expect(await adapter.close(IDENTITY, call())).toMatchObject({ kind });
+  expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind });
+  expect(await adapter.refund(REFUND, call())).toMatchObject({ status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true });
+});
+
+test.each([
+  ['ACQ.TOTAL_FEE_EXCEED', FINAL],
+  ['ACQ.BEYOND_PAY_RESTRICTION', FINAL],
+  ['ACQ.SELLER_BEEN_BLOCKED', FINAL],
+  ['ACQ.EXIST_FORBIDDEN_WORD', FINAL],
+  ['ACQ.BUYER_SELLER_EQUAL', FINAL],
+  ['ACQ.CONTEXT_INCONSISTENT', { kind: 'REJECTED', meaning: 'CONFLICT' }],
+  ['ACQ.TRADE_HAS_SUCCESS', QUERY_ORDER],
+  ['ACQ.TRADE_HAS_CLOSE', QUERY_ORDER],
+])('creation refused with %s', async (subCode, outcome) => {
+  answer = refused(subCode);
+  expect(await adapter.create(ORDER, call())).toMatchObject({ ...outcome, code: subCode });
+});
+
+test.each([
+  ['ACQ.TRADE_NOT_EXIST', { kind: 'ACCEPTED', value: { result: 'NOT_CLOSABLE_YET' } }],
+  ['ACQ.TRADE_HAS_SUCCESS', QUERY_ORDER],
+  ['ACQ.TRADE_HAS_CLOSE', QUERY_ORDER],
+  ['ACQ.TRADE_STATUS_ERROR', QUERY_ORDER],
+  ['ACQ.REASON_TRADE_STATUS_INVALID', QUERY_ORDER],
+])('closing refused with %s', async (subCode, outcome) => {
+  answer = refused(subCode);
+  expect(await adapter.close(IDENTITY, call())).toMatchObject(outcome);
+});
+
+const trade = { out_trade_no: 'P0001', trade_no: 'T1', total_amount: '88.88' };
+const PAID_AT = new Date('2026-01-01T00:05:00Z');
+const paidFields = { send_pay_date: '2026-01-01 08:05:00', buyer_pay_amount: '88.88' };
+const paid = { class: 'PAID', at: PAID_AT, amount: { currency: 'CNY', minorUnits: 8_888n }, transactionId: 'T1', merchantAccount: 'alipay' };
+test.each<[string, object, object]>([
+  ['WAIT_BUYER_PAY', { trade_status: 'WAIT_BUYER_PAY' }, { class: 'AWAITING_BUYER', at: AT }],
+  ['TRADE_SUCCESS', { trade_status: 'TRADE_SUCCESS', ...paidFields }, { ...paid, refundedTotal: null, refundable: true }],
+  ['TRADE_SUCCESS with refunds', { trade_status: 'TRADE_SUCCESS', ...paidFields, refund_fee: '1.00' }, { ...paid, refundedTotal: 100n }],
+  ['TRADE_FINISHED', { trade_status: 'TRADE_FINISHED', ...paidFields }, { ...paid, refundable: false }],
+  ['TRADE_CLOSED, never paid', { trade_status: 'TRADE_CLOSED' }, { class: 'NEGATIVE_FINAL', status: 'CLOSED', at: AT }],
+  ['TRADE_CLOSED, never paid, with zeros', { trade_status: 'TRADE_CLOSED', buyer_pay_amount: '0.00', receipt_amount: '0.00' }, { class: 'NEGATIVE_FINAL' }],
+  ['TRADE_CLOSED with a payment time', { trade_status: 'TRADE_CLOSED', ...paidFields }, { ...paid, refundedTotal: 8_888n, refundable: false }],
+  ['TRADE_CLOSED with a receipt', { trade_status: 'TRADE_CLOSED', receipt_amount: '88.88' }, { class: 'PAID', refundedTotal: 8_888n }],
+  ['a word nobody knows', { trade_status: 'TRADE_PENDING' }, { class: 'UNMAPPED', word: 'TRADE_PENDING' }],
+  ['no word at all', {}, { class: 'UNMAPPED' }],
+  ['paid, an amount with an exponent', { trade_status: 'TRADE_SUCCESS', total_amount: '8.8e1' }, { class: 'MONEY_UNCLEAR' }],
+  ['paid, an amount below zero', { trade_status: 'TRADE_SUCCESS', total_amount: '-88.88' }, { class: 'MONEY_UNCLEAR' }],
+  ['paid, three decimals', { trade_status: 'TRADE_SUCCESS', total_amount: '88.880' }, { class: 'MONEY_UNCLEAR' }],
+  ['paid, without a number', { trade_status: 'TRADE_SUCCESS', trade_no: '' }, { class: 'MONEY_UNCLEAR' }],
+])('a query that says %s', async (_what, fields, evidence) => {
+  answer = ok({ ...trade, ...fields });
+  expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind: 'ACCEPTED', value: { evidence } });
+});
+
+test('a query that does not find the trade says so; one about another order says nothing', async () => {
+  answer = refused('ACQ.TRADE_NOT_EXIST');
+  expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind: 'ACCEPTED', value: { evidence: { class: 'NOT_FOUND', at: AT } } });
+  answer = ok({ ...trade, out_trade_no: 'P0002', trade_status: 'TRADE_SUCCESS' });
+  expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN', code: 'OTHER_ORDER' });
+});
+
+test.each<[string, (method: string) => { body: string }, object]>([
+  ['fund_change=Y', ok({ fund_change: 'Y', refund_fee: '1.00' }), { status: 'SUCCEEDED', retry: null }],
+  ['fund_change=N', ok({ fund_change: 'N', refund_fee: '1.00' }), { status: 'SUBMITTED', retry: null }],
+  ['10000 alone', ok({}), { status: 'SUBMITTED', retry: null }],
+  ['ACQ.SELLER_BALANCE_NOT_ENOUGH', refused('ACQ.SELLER_BALANCE_NOT_ENOUGH'), { status: 'UNCHANGED', retry: 'SAME_NUMBER' }],
+  ['ACQ.REASON_TRADE_BEEN_FREEZEN', refused('ACQ.REASON_TRADE_BEEN_FREEZEN'), { status: 'UNCHANGED', retry: 'SAME_NUMBER' }],
+  ['ACQ.DISCORDANT_REPEAT_REQUEST', refused('ACQ.DISCORDANT_REPEAT_REQUEST'), { status: 'UNKNOWN', retry: null }],
+  ['ACQ.TRADE_STATUS_ERROR', refused('ACQ.TRADE_STATUS_ERROR'), { status: 'UNKNOWN', retry: null }],
+  ['ACQ.REASON_TRADE_STATUS_INVALID', refused('ACQ.REASON_TRADE_STATUS_INVALID'), { status: 'UNKNOWN', retry: null }],
+  ['ACQ.REASON_ILLEGAL_STATUS', refused('ACQ.REASON_ILLEGAL_STATUS'), { status: 'UNKNOWN', retry: null }],
+  ['ACQ.REFUND_AMT_NOT_EQUAL_TOTAL', refused('ACQ.REFUND_AMT_NOT_EQUAL_TOTAL'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+  ['ACQ.REASON_TRADE_REFUND_FEE_ERR', refused('ACQ.REASON_TRADE_REFUND_FEE_ERR'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+  ['ACQ.REFUND_FEE_ERROR', refused('ACQ.REFUND_FEE_ERROR'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+  ['ACQ.TRADE_NOT_EXIST', refused('ACQ.TRADE_NOT_EXIST'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+  ['ACQ.TRADE_HAS_FINISHED', refused('ACQ.TRADE_HAS_FINISHED'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+  ['ACQ.TRADE_NOT_ALLOW_REFUND', refused('ACQ.TRADE_NOT_ALLOW_REFUND'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+])('a refund answered with %s', async (_what, reply, report) => {
+  answer = reply;
+  expect(await adapter.refund(REFUND, call())).toMatchObject(report);
+  expect(JSON.parse(seen['biz_content']!)).toMatchObject({ out_request_no: 'R0001', refund_amount: '1.00' });
+});
+
+const sent = (secondsAgo: number): NewRefund => ({ ...REFUND, sentAt: new Date(AT.getTime() - secondsAgo * 1_000) });
+test.each<[string, object, NewRefund, object]>([
+  ['REFUND_SUCCESS', { refund_status: 'REFUND_SUCCESS', refund_amount: '1.00', gmt_refund_pay: '2026-01-01 08:05:00' }, sent(60), { status: 'SUCCEEDED', amount: 100n, at: PAID_AT }],
+  ['no status, asked too early', {}, sent(9), { status: 'UNCHANGED' }],
+  ['no status, asked later', {}, sent(10), { status: 'UNKNOWN', retry: 'SAME_NUMBER' }],
+  ['a word nobody knows', { refund_status: 'REFUND_ODD' }, sent(60), { status: 'UNKNOWN', word: 'REFUND_ODD' }],
+])('a refund query that says %s', async (_what, fields, refund, report) => {
+  answer = ok(fields);
+  expect(await adapter.queryRefund(refund, call())).toMatchObject(report);
+});
+
+function notification(change: Record<string, string | undefined> = {}, key = alipay.privateKey): Buffer {
+  const fields: Record<string, string> = {
+    notify_id: 'N1', notify_type: 'trade_status_sync', notify_time: '2026-01-01 08:05:01', app_id: '2021000000000001', seller_id: '2088000000000001',
+    charset: 'utf-8', sign_type: 'RSA2', out_trade_no: 'P0001', trade_no: 'T1', trade_status: 'TRADE_SUCCESS', total_amount: '88.88', gmt_payment: '2026-01-01 08:05:00',
+  };
+  for (const [name, value] of Object.entries(change)) {
+    if (value === undefined) delete fields[name];
+    else fields[name] = value;
+  }
+  const text = Object.keys(fields).filter((name) => name !== 'sign_type' && fields[name] !== '').sort().map((name) => `${name}=${fields[name]}`).join('&');
+  return Buffer.from(new URLSearchParams({ ...fields, sign: sign('RSA-SHA256', Buffer.from(text), key).toString('base64') }).toString());
+}
+const read = (body: Buffer) => adapter.readNotification({ headers: {}, body, receivedAt: AT });
+
+test.each<[string, Record<string, string>, object]>([
+  ['a payment', {}, { evidence: { class: 'PAID', at: PAID_AT, refundedTotal: null }, refund: null }],
+  ['a partial refund', { refund_fee: '1.00', gmt_refund: '2026-01-01 09:00:00.123', out_biz_no: 'R0001' }, { evidence: { class: 'PAID', refundedTotal: 100n }, refund: { platformRefundNo: 'R0001', report: null } }],
+  ['the last refund', { trade_status: 'TRADE_CLOSED', refund_fee: '88.88', gmt_refund: '2026-01-01 09:00:00', out_biz_no: 'R0001' }, { evidence: { class: 'PAID', refundedTotal: 8_888n } }],
+  ['the end of the refund window', { trade_status: 'TRADE_FINISHED', refund_fee: '0.00' }, { evidence: { class: 'PAID', refundable: false, refundedTotal: 0n } }],
+  ['an expiry', { trade_status: 'TRADE_CLOSED', gmt_payment: '', gmt_close: '2026-01-01 10:00:00' }, { evidence: { class: 'NEGATIVE_FINAL', status: 'CLOSED', at: new Date('2026-01-01T02:00:00Z') } }],
+])('a genuine notification of %s', (_what, change, reading) => {
+  expect(read(notification(change))).toMatchObject({ verified: true, notificationId: 'N1', order: { merchantOrderNo: 'P0001' }, ...reading });
+});
+
+test.each<[string, Buffer, string]>([
+  ["a stranger's signature", notification({}, stranger.privateKey), 'the signature does not verify'],
+  ['another application', notification({ app_id: '2021999999999999' }), 'it is for another app_id'],
+  ['another seller', notification({ seller_id: '2088999999999999' }), 'it is for another seller_id'],
+  ['another kind', notification({ notify_type: 'dut_user_sign' }), 'it is not about a trade'],
+  ['no notify_id', notification({ notify_id: undefined }), 'notify_id or out_trade_no is missing'],
+  ['RSA', notification({ sign_type: 'RSA' }), 'sign_type is not RSA2'],
+  ['GBK', notification({ charset: 'GBK' }), 'charset is not utf-8'],
+  ['no signature', Buffer.from('sign_type=RSA2&out_trade_no=P0001'), 'the signature does not verify'],
+])('a notification with %s is not believed', (_what, body, why) => {
+  expect(read(body)).toMatchObject({ verified: false, why });
+});
+
+test('no single changed byte of a genuine notification is believed', () => {
+  const genuine = notification();
+  for (let index = 0; index < genuine.length; index += 1) {
+    const altered = Buffer.from(genuine);
+    altered[index]! ^= 1;
+    const reading = read(altered);
+    // A change of letter case inside a percent escape is the same text.
+    if (reading.verified) expect(decodeURIComponent(altered.toString())).toBe(decodeURIComponent(genuine.toString()));
+  }
+});
