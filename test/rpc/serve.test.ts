@@ -60,11 +60,13 @@ const stream = (): Promise<grpc.ServiceError | null> =>
     reading.on('data', () => undefined).on('error', (error) => resolve(error as grpc.ServiceError)).on('end', () => resolve(null));
   });
 
+/** What some libraries reject with. */
+const rejection = (value: unknown): Promise<never> => new Promise((_resolve, reject) => reject(value));
 const SQL = `insert into "payment" ("card") values ('4111111111111111') - violates constraint`;
 test.each<[string, () => Promise<Buffer>]>([
   ['rejects with the text of a statement', () => Promise.reject(Object.assign(new Error(SQL), { code: '23505' }))],
   ['throws at once', () => { throw new Error(SQL); }],
-  ['rejects with no error at all', () => Promise.reject(SQL)],
+  ['rejects with no error at all', () => rejection(SQL)],
   ['rejects with a status of its own making', () => Promise.reject(Object.assign(new Error(SQL), { code: 0, details: SQL }))],
 ])('a handler that %s is INTERNAL with a request id and nothing else', async (_what, handler) => {
   answer = handler;
