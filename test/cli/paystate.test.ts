@@ -1,0 +1,83 @@
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { startTestApp } from '../support/app.js';
+
+const COMPILED = new URL('../../dist/src/', import.meta.url).pathname;
+
+interface Ended {
+  readonly code: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+function run(script: string, args: readonly string[], env: Record<string, string> = {}): Promise<Ended> {
+  const options = { env: { PATH: process.env['PATH'], ...env }, timeout: 15_000 };
+  return promisify(execFile)(process.execPath, [`${COMPILED}${script}`, ...args], options).then(
+    ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
+    (error: Ended) => error,
+  );
+}
+const paystate = (args: readonly string[], env?: Record<string, string>) => run('cli/paystate.js', args, env);
+
+test('an empty database is refused at start, migrated by command, and then current', async () => {
+  const admin = new pg.Client(process.env['PAYSTATE_TEST_ADMIN_URL']);
+  await admin.connect();
+  const name = `cli_${randomBytes(6).toString('hex')}`;
+  await admin.query(`create database ${name}`);
+  const url = new URL(process.env['PAYSTATE_TEST_ADMIN_URL']!);
+  url.pathname = `/${name}`;
+  const env = { DATABASE_URL: url.href, PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR: 'false' };
+  try {
+    const refused = await run('main.js', [], env);
+    expect(refused.code).toBe(78);
+    expect(refused.stderr).toContain('the database lacks 1 migrations (20261124_core)');
+
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: 'pending  20261124_core\n' });
+    // Two at once: one applies, the other waits and finds nothing.
+    const both = await Promise.all([paystate(['migrate', 'up'], env), paystate(['migrate', 'up'], env)]);
+    expect(both.map(({ stdout }) => stdout).sort()).toEqual(['applied 20261124_core\n', 'nothing pending\n']);
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: 'applied  20261124_core\n' });
+  } finally {
+    await admin.query(`drop database ${name} with (force)`);
+    await admin.end();
+  }
+});
+
+test('a faulty configuration names everything at once and ends with 78', async () => {
+  const { code, stderr } = await run('main.js', [], { PAYSTATE_GRPC_PORT: 'x', PAYSTATE_LOG_LEVEL: 'loud' });
+  expect(code).toBe(78);
+  expect(stderr).toContain('PAYSTATE_GRPC_PORT');
+  expect(stderr).toContain('PAYSTATE_LOG_LEVEL');
+});
+
+test('nothing is deleted without --yes, and never a database of yours', async () => {
+  expect(await paystate(['reset'], { PAYSTATE_DATA_DIR: '/tmp/paystate-no-such' })).toMatchObject({ code: 78, stderr: expect.stringContaining('--yes') });
+  expect(await paystate(['reset', '--yes'], { DATABASE_URL: 'postgresql://db/x' })).toMatchObject({ code: 78, stderr: expect.stringContaining('embedded') });
+});
+
+test.each([
+  [['no-such-command'], 2],
+  [['--help'], 0],
+  [['--version'], 0],
+])('paystate %j ends with %i', async (args, code) => {
+  expect((await paystate(args)).code).toBe(code);
+});
+
+test('call reaches any method, keeps 64-bit numbers whole and explains refusals', async () => {
+  await using service = await startTestApp({ manualSync: true });
+  const call = (method: string, data: object) => paystate(['call', method, '-d', JSON.stringify(data), '--address', service.address]);
+  const created = await call('payment.v1.PaymentService/CreatePayment', {
+    request_id: 'by-cli', app_id: 'shop', order_id: 'o', platform: 'PLATFORM_WECHATPAY', merchant_account: 'm',
+    amount: { currency_code: 'CNY', minor_units: '900719925474099' }, registered: { merchant_order_no: 'n' },
+  });
+  expect(JSON.parse(created.stdout)).toMatchObject({ payment: { status: 'PAYMENT_STATUS_PENDING', amount: { minor_units: '900719925474099' } } });
+  const refused = await call('payment.v1.PaymentService/CreatePayment', {});
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toContain('INVALID_ARGUMENT');
+  expect(refused.stderr).toContain('request_id: is required');
+  expect(await call('payment.v1.PaymentService/NoSuchMethod', {})).toMatchObject({ code: 1, stderr: expect.stringContaining('there is no method') });
+  const watched = await call('payment.v1.PaymentService/WatchPayments', { start_at: 'WATCH_START_EARLIEST', stop_at_head: true });
+  expect(watched.stdout).toContain('event_id');
+});
