@@ -1,18 +1,12 @@
 /** Nothing acknowledged is lost by kill -9, of the service or of PostgreSQL. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import * as grpc from '@grpc/grpc-js';
-import { promised, type Promised } from '../src/cli/promised.js';
-import { OperationsServiceClient } from '../src/gen/payment/v1/operations_service.js';
-import type { CreatePaymentRequest } from '../src/gen/payment/v1/payment_service.js';
-import { PaymentServiceClient, GetPaymentRequest } from '../src/gen/payment/v1/payment_service.js';
+import { GetPaymentRequest, type CreatePaymentRequest } from '../src/gen/payment/v1/payment_service.js';
 import { refundOf, registered, reported, yuan } from './support/requests.js';
+import { startServiceProcess, type ServiceProcess } from './support/service-process.js';
 import { until } from './support/until.js';
 
-const MAIN = new URL('../dist/src/main.js', import.meta.url).pathname;
 const WRITERS = 8;
 
 let dataDir: string;
@@ -26,39 +20,11 @@ afterAll(async () => {
   await rm(dataDir, { recursive: true, force: true });
 });
 
-interface Running {
-  readonly child: ChildProcess;
-  readonly payments: Promised<PaymentServiceClient>;
-  readonly operations: Promised<OperationsServiceClient>;
-  end(signal: NodeJS.Signals): Promise<void>;
-}
+const started: ServiceProcess[] = [];
 
-const started: Running[] = [];
-
-/** The service as `npm start` runs it, on free ports and with its own PostgreSQL, fsync on. */
-async function start(): Promise<Running> {
-  const ports = { PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0', PAYSTATE_SIMULATOR_CONTROL_PORT: '0' };
-  const child = spawn(process.execPath, [MAIN], {
-    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: dataDir, PAYSTATE_LOG_LEVEL: 'silent', ...ports },
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let printed = '';
-  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  await until(() => printed.includes('is ready') || child.exitCode !== null);
-  const address = /gRPC\s+(127\.0\.0\.1:\d+)/.exec(printed)![1]!;
-  const client = new PaymentServiceClient(address, grpc.credentials.createInsecure());
-  const operator = new OperationsServiceClient(address, grpc.credentials.createInsecure());
-  const service: Running = {
-    child,
-    payments: promised(client, { deadlineMs: 10_000 }),
-    operations: promised(operator, { deadlineMs: 10_000 }),
-    async end(signal) {
-      client.close();
-      operator.close();
-      child.kill(signal);
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
-    },
-  };
+/** With its own PostgreSQL, fsync on. */
+async function start(): Promise<ServiceProcess> {
+  const service = await startServiceProcess({ PAYSTATE_DATA_DIR: dataDir });
   started.push(service);
   return service;
 }
@@ -70,7 +36,7 @@ interface Acknowledged {
 }
 
 /** Writers that create, report and refund, until the service is gone; what was answered goes into the ledger. */
-function write(service: Running, ledger: Acknowledged[]): Promise<unknown> {
+function write(service: ServiceProcess, ledger: Acknowledged[]): Promise<unknown> {
   const writer = async (): Promise<void> => {
     for (;;) {
       const request = registered();
@@ -85,7 +51,7 @@ function write(service: Running, ledger: Acknowledged[]): Promise<unknown> {
   return Promise.allSettled(Array.from({ length: WRITERS }, writer));
 }
 
-async function expectAll(service: Running, ledger: readonly Acknowledged[]): Promise<void> {
+async function expectAll(service: ServiceProcess, ledger: readonly Acknowledged[]): Promise<void> {
   for (const { request, paymentId, refunded } of ledger) {
     const { payment } = await service.payments.getPayment(GetPaymentRequest.fromPartial({ ref: { ref: { $case: 'paymentId', value: paymentId } } }));
     if (refunded) expect(payment).toMatchObject({ paidAmount: yuan(10_000n), reservedAmount: yuan(2_500n) });
@@ -113,7 +79,7 @@ test('kill -9 of the service, then of PostgreSQL, under load: everything acknowl
   process.kill(postmaster, 'SIGKILL');
   await writing;
   // The service itself lives on and says what is wrong.
-  await expect(service.payments.createPayment(registered())).rejects.toMatchObject({ code: grpc.status.UNAVAILABLE });
+  await expect(service.payments.createPayment(registered())).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'STORE_UNAVAILABLE' });
   await service.end('SIGTERM');
 
   service = await start();

@@ -1,30 +1,47 @@
-/** Two of everything at once: two server processes' worth of state on one database. */
+/** Two of everything at once: two server processes on one database and at one platform. */
 import { randomUUID } from 'node:crypto';
 import { PaymentStatus } from '../src/gen/payment/v1/payment.js';
-import type * as rpc from '../src/gen/payment/v1/payment_service.js';
+import * as rpc from '../src/gen/payment/v1/payment_service.js';
 import { Payment } from '../src/payment/payment.js';
 import { isLegalTransition } from '../src/payment/payment-status.js';
 import { PaymentLogEntry } from '../src/payment/payment-log.js';
 import { Refund } from '../src/refund/refund.js';
+import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/alipay/server.js';
 import { startTestApp, type SeenError, type TestApp } from './support/app.js';
 import { freshDatabase, type FreshDatabase } from './support/database.js';
-import { refundOf, registered, reported } from './support/requests.js';
+import { initiated, refundOf, registered, reported } from './support/requests.js';
+import { startServiceProcess, type ServiceProcess } from './support/service-process.js';
 
 let database: FreshDatabase;
-let servers: [TestApp, TestApp];
+let simulator: AlipaySimulator;
+let near: TestApp;
+let far: ServiceProcess;
 beforeAll(async () => {
   database = await freshDatabase();
-  servers = [await startTestApp({ databaseUrl: database.url, manualSync: true }), await startTestApp({ databaseUrl: database.url, manualSync: true })];
+  simulator = await startAlipaySimulator({ refundGapMs: 0 });
+  near = await startTestApp({ databaseUrl: database.url, simulator });
+  far = await startServiceProcess({
+    DATABASE_URL: database.url,
+    PAYSTATE_ALIPAY_APP_ID: simulator.appId,
+    PAYSTATE_ALIPAY_SELLER_ID: simulator.sellerId,
+    PAYSTATE_ALIPAY_GATEWAY_URL: simulator.gatewayUrl,
+    PAYSTATE_ALIPAY_APP_PRIVATE_KEY: simulator.appPrivateKeyPem,
+    PAYSTATE_ALIPAY_PUBLIC_KEY: simulator.alipayPublicKeyPem,
+    PAYSTATE_NOTIFICATION_BASE_URL: `http://127.0.0.1:${near.app.notificationPort}`,
+  });
 });
 afterAll(async () => {
-  for (const server of servers) await server[Symbol.asyncDispose]();
+  await far.end('SIGTERM');
+  await near[Symbol.asyncDispose]();
+  await simulator.stop();
   await database[Symbol.asyncDispose]();
 });
 
-const either = (index: number): TestApp => servers[index % 2]!;
-const create = (server: TestApp, request: rpc.CreatePaymentRequest) =>
+type Server = Pick<TestApp, 'payments' | 'operations'>;
+const either = (index: number): Server => (index % 2 === 0 ? near : far);
+const create = (server: Server, request: rpc.CreatePaymentRequest) =>
   server.payments.createPayment(request);
-const refund = (server: TestApp, request: rpc.CreateRefundRequest) =>
+const refund = (server: Server, request: rpc.CreateRefundRequest) =>
   server.payments.createRefund(request);
 
 test('100 payments × 20 refunds at once, four times what was paid: never more than was paid', async () => {
@@ -43,7 +60,7 @@ test('100 payments × 20 refunds at once, four times what was paid: never more t
   expect(new Set(refusals.map(({ reason }) => reason))).toEqual(new Set(['REFUND_EXCEEDS_REFUNDABLE']));
   expect(outcomes.length - refusals.length).toBe(500);
 
-  const em = servers[0].app.deps.orm.em.fork();
+  const em = near.app.deps.orm.em.fork();
   for (const payment of await em.find(Payment, { id: { $in: paid } })) {
     const rows = await em.find(Refund, { paymentId: payment.id });
     expect(rows.reduce((sum, row) => sum + row.amount, 0n)).toBe(10_000n);
@@ -87,9 +104,42 @@ test('contradicting reports at once leave one legal history each', async () => {
   await expectLegalHistories(ids);
 });
 
+test('notification, query and closing at once leave one legal history each, and the money is never lost', async () => {
+  simulator.control.notifications.mode = 'duplicate';
+  const payments = await Promise.all(Array.from({ length: 20 }, async (_, index) => (await create(either(index), initiated())).payment!));
+  await Promise.all(
+    payments.map(async ({ paymentId, merchantOrderNo }) => {
+      const refs = [{ ref: { $case: 'paymentId' as const, value: paymentId } }];
+      const query = (server: Server) => server.payments.syncPayments({ target: { $case: 'payments', value: { refs } } });
+      const close = (server: Server) =>
+        server.payments.closePayment(rpc.ClosePaymentRequest.fromPartial({ requestId: randomUUID(), paymentId, reason: 'the buyer left' }));
+      simulator.control.buyerPays(merchantOrderNo);
+      await Promise.allSettled([query(near), query(far), close(near), close(far)]);
+    }),
+  );
+  await simulator.control.idle();
+  for (const { paymentId } of payments) {
+    const { payment } = await far.payments.getPayment(rpc.GetPaymentRequest.fromPartial({ ref: { ref: { $case: 'paymentId', value: paymentId } } }));
+    expect(payment).toMatchObject({ status: PaymentStatus.PAYMENT_STATUS_SUCCEEDED, paidAmount: { minorUnits: 10_000n } });
+  }
+  await expectLegalHistories(payments.map(({ paymentId }) => paymentId));
+});
+
+test('20 refunds at once through two servers reach the platform once each, and never exceed what was paid', async () => {
+  simulator.control.notifications.mode = 'normal';
+  const { payment } = await create(near, initiated());
+  simulator.control.buyerPays(payment!.merchantOrderNo);
+  await simulator.control.idle();
+  const outcomes = await Promise.allSettled(Array.from({ length: 20 }, (_, index) => refund(either(index), refundOf(payment!.paymentId, 1_000n))));
+  expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(10);
+  const rows = simulator.control.book.order(payment!.merchantOrderNo).refunds;
+  expect(rows.map(({ amount }) => amount)).toEqual(Array.from({ length: 10 }, () => 1_000n));
+  expect(new Set(rows.map(({ requestNo }) => requestNo)).size).toBe(10);
+});
+
 /** Every versioned edge is in the table, versions are 1..n, and the hash chain verifies. */
 async function expectLegalHistories(ids: readonly string[]): Promise<void> {
-  const em = servers[1].app.deps.orm.em.fork();
+  const em = near.app.deps.orm.em.fork();
   for (const id of ids) {
     const payment = await em.findOneOrFail(Payment, { id });
     const versioned = await em.find(PaymentLogEntry, { paymentId: id, version: { $ne: null } }, { orderBy: { seq: 'asc' } });
@@ -98,7 +148,7 @@ async function expectLegalHistories(ids: readonly string[]): Promise<void> {
     for (const { prevStatus, status } of versioned.slice(1)) {
       if (prevStatus !== status) expect(isLegalTransition(prevStatus!, status)).toBe(true);
     }
-    const verified = await servers[0].operations.verifyPaymentLog({ paymentId: id });
+    const verified = await far.operations.verifyPaymentLog({ paymentId: id });
     expect(verified).toMatchObject({ valid: true, fault: '' });
   }
 }

@@ -50,13 +50,12 @@ export async function startTestApp(
   const address = `127.0.0.1:${app.grpcPort}`;
   const client = new PaymentServiceClient(address, grpc.credentials.createInsecure());
   const operator = new OperationsServiceClient(address, grpc.credentials.createInsecure());
-  const calls = { deadlineMs: CALL_MAX_MS, failure: (error: grpc.ServiceError) => Object.assign(new Error(error.details), seen(error)) };
   return {
     app,
     address,
     client,
-    payments: promised(client, calls),
-    operations: promised(operator, calls),
+    payments: promised(client, callOptions),
+    operations: promised(operator, callOptions),
     async [Symbol.asyncDispose]() {
       client.close();
       operator.close();
@@ -74,6 +73,12 @@ export interface SeenError {
   readonly metadata: Readonly<Record<string, string>>;
   readonly fields: readonly string[];
 }
+
+/** Calls fail with what a caller sees. */
+export const callOptions = {
+  deadlineMs: CALL_MAX_MS,
+  failure: (error: grpc.ServiceError): Error & SeenError => Object.assign(new Error(error.details), seen(error)),
+};
 
 export function seen(error: grpc.ServiceError): SeenError {
   const [bytes] = error.metadata.get('grpc-status-details-bin');
