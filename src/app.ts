@@ -12,7 +12,6 @@ import type { Deps } from './payment/deps.js';
 import { PlatformRegistry } from './payment/platform-registry.js';
 import { createAlipayAdapter } from './platform/alipay/adapter.js';
 import { PageTokens } from './rpc/page-token.js';
-import { startRpcServer } from './rpc/server.js';
 import { startAlipaySimulator, type AlipaySimulator } from './simulator/alipay/server.js';
 import { startEmbeddedPostgres } from './store/embedded-postgres.js';
 import { migrateUp, migrationStatus } from './store/migrate.js';
@@ -65,7 +64,8 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
   }
 
   async function compose(): Promise<App> {
-    const [database, simulator] = await Promise.all([openDatabase(), openSimulator()]);
+    // Loading gRPC and the contract takes as long as PostgreSQL takes to come up: both at once.
+    const [database, simulator, { startRpcServer }] = await Promise.all([openDatabase(), openSimulator(), import('./rpc/server.js')]);
     const { orm, databaseUrl, keepAfterFailure } = database;
 
     const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });

@@ -1,0 +1,89 @@
+/**
+ * The control of the simulated Alipay over HTTP, on a port of its own that no adapter is configured with. Bodies and answers are
+ * JSON, amounts are texts in fen, operations may be short (`refund` for `alipay.trade.refund`). What cannot be done answers 409.
+ *
+ *   POST /alipay/buyer-scans        {"out_trade_no"}
+ *   POST /alipay/buyer-opens        {"signed_parameters"}            of app.pay, page.pay or wap.pay
+ *   POST /alipay/buyer-pays         {"out_trade_no" or "qr_code", "amount_fen"?}
+ *   POST /alipay/payment-fails      {"out_trade_no"}
+ *   POST /alipay/pay-outcome        {"outcome": "paid|waiting|refused"}   of customer-presented codes
+ *   POST /alipay/refund-outside     {"out_trade_no", "amount_fen"}
+ *   POST /alipay/balance            {"amount_fen" or null}
+ *   POST /alipay/freeze             {"out_trade_no", "frozen": true}
+ *   POST /alipay/expire             {"out_trade_no"}
+ *   POST /alipay/finish             {"out_trade_no"}                  the time to refund is over
+ *   POST /alipay/clock              {"advance_ms"}
+ *   POST /alipay/faults             {"operation", "kind", "ordinal"?, "times"?, "delayMs"?, "committed"?, "code"?, "subCode"?}
+ *   POST /alipay/faults/clear       {}
+ *   POST /alipay/release            {}                                the answers kept back by `hold`
+ *   POST /alipay/notification-plan  {"mode", "times"?}                modes: notifications.ts; kinds of faults: faults.ts
+ *   POST /alipay/redeliver          {"notify_id"}
+ *   POST /alipay/idle               {}                                answers once no delivery is in flight
+ *   GET  /alipay/trades             GET /alipay/trades/<out_trade_no>
+ *   GET  /alipay/events             GET /alipay/notifications         GET /alipay/return-url/<out_trade_no>
+ *
+ *   curl -s localhost:50054/alipay/buyer-pays -d '{"out_trade_no": "P1"}'
+ */
+import { text, type HttpReply, type HttpRequest } from '../http.js';
+import type { AlipayControl } from './control.js';
+import { Arguments } from './control-arguments.js';
+import { ControlError } from './trades.js';
+
+type Route = (control: AlipayControl, given: Arguments) => unknown;
+
+const ACTS: Readonly<Record<string, Route>> = {
+  'buyer-scans': (control, given) => control.buyerScans(given.text('out_trade_no')),
+  'buyer-opens': (control, given) => control.buyerOpens(given.text('signed_parameters')),
+  'buyer-pays': (control, given) => {
+    const amount = given.amount('amount_fen');
+    const options = amount === null ? {} : { amountOverride: amount };
+    return given.has('qr_code') ? control.buyerPaysQr(given.text('qr_code'), options) : control.buyerPays(given.text('out_trade_no'), options);
+  },
+  'payment-fails': (control, given) => control.paymentFails(given.text('out_trade_no')),
+  'pay-outcome': (control, given) => control.setPayOutcome(given.oneOf('outcome', ['paid', 'waiting', 'refused'])),
+  'refund-outside': (control, given) => control.refundOutside(given.text('out_trade_no'), given.amount('amount_fen') ?? 0n),
+  balance: (control, given) => control.setBalance(given.amount('amount_fen')),
+  freeze: (control, given) => control.freeze(given.text('out_trade_no'), given.flag('frozen') ?? true),
+  expire: (control, given) => control.expire(given.text('out_trade_no')),
+  finish: (control, given) => control.finish(given.text('out_trade_no')),
+  clock: (control, given) => {
+    control.advanceClock(given.count('advance_ms') ?? 0);
+    return { now: control.now() };
+  },
+  faults: (control, given) => control.faults.add(given.fault()),
+  'faults/clear': (control) => control.faults.clear(),
+  release: (control) => control.release(),
+  'notification-plan': (control, given) => control.notificationPlan(given.plan()),
+  redeliver: (control, given) => control.redeliver(given.text('notify_id')),
+  idle: (control) => control.idle(),
+};
+
+const VIEWS: Readonly<Record<string, (control: AlipayControl, name: string) => unknown>> = {
+  trades: (control, name) => (name === '' ? control.listTrades() : control.getTrade(name)),
+  events: (control) => control.events(),
+  notifications: (control) => control.notifications(),
+  'return-url': (control, name) => ({ url: control.returnUrl(name) }),
+};
+
+export async function answerControl(control: AlipayControl, { method, path, body }: HttpRequest): Promise<HttpReply> {
+  const [, place, ...rest] = path.split('/');
+  const act = rest.join('/');
+  const [view = '', name = ''] = rest;
+  try {
+    if (place === 'alipay' && method === 'POST' && Object.hasOwn(ACTS, act)) {
+      return json(200, (await ACTS[act]?.(control, Arguments.parse(body.toString('utf8')))) ?? {});
+    }
+    if (place === 'alipay' && method === 'GET' && rest.length <= 2 && Object.hasOwn(VIEWS, view)) {
+      return json(200, VIEWS[view]?.(control, name));
+    }
+    return json(404, { error: `there is no ${method} ${path}`, acts: Object.keys(ACTS), views: Object.keys(VIEWS) });
+  } catch (error) {
+    if (error instanceof ControlError) return json(409, { error: error.message });
+    throw error;
+  }
+}
+
+function json(status: number, value: unknown): HttpReply {
+  const body = JSON.stringify(value, (_name, inner: unknown) => (typeof inner === 'bigint' ? inner.toString() : inner), 2);
+  return text(status, 'application/json; charset=utf-8', `${body}\n`);
+}
