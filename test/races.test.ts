@@ -18,7 +18,7 @@ let near: TestApp;
 let far: ServiceProcess;
 beforeAll(async () => {
   database = await freshDatabase();
-  simulator = await startAlipaySimulator({ refundGapMs: 0 });
+  simulator = await startAlipaySimulator({ refundSpacingMs: 0 });
   near = await startTestApp({ databaseUrl: database.url, simulator });
   far = await startServiceProcess({
     DATABASE_URL: database.url,
@@ -105,7 +105,7 @@ test('contradicting reports at once leave one legal history each', async () => {
 });
 
 test('notification, query and closing at once leave one legal history each, and the money is never lost', async () => {
-  simulator.control.notifications.mode = 'duplicate';
+  simulator.control.notificationPlan({ mode: 'duplicate' });
   const payments = await Promise.all(Array.from({ length: 20 }, async (_, index) => (await create(either(index), initiated())).payment!));
   await Promise.all(
     payments.map(async ({ paymentId, merchantOrderNo }) => {
@@ -126,13 +126,13 @@ test('notification, query and closing at once leave one legal history each, and 
 });
 
 test('20 refunds at once through two servers reach the platform once each, and never exceed what was paid', async () => {
-  simulator.control.notifications.mode = 'normal';
+  simulator.control.notificationPlan({ mode: 'normal' });
   const { payment } = await create(near, initiated());
   simulator.control.buyerPays(payment!.merchantOrderNo);
   await simulator.control.idle();
   const outcomes = await Promise.allSettled(Array.from({ length: 20 }, (_, index) => refund(either(index), refundOf(payment!.paymentId, 1_000n))));
   expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(10);
-  const rows = simulator.control.book.order(payment!.merchantOrderNo).refunds;
+  const rows = simulator.control.getTrade(payment!.merchantOrderNo).refunds;
   expect(rows.map(({ amount }) => amount)).toEqual(Array.from({ length: 10 }, () => 1_000n));
   expect(new Set(rows.map(({ requestNo }) => requestNo)).size).toBe(10);
 });

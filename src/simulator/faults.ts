@@ -1,49 +1,76 @@
-/** What may go wrong with an operation of a simulated platform, planned by operation and ordinal. */
-export type FaultKind =
-  | 'drop-before-commit'
-  | 'commit-then-drop'
-  | 'http-500'
-  | 'html-body'
-  | 'truncated'
-  | 'bad-signature'
-  | 'no-signature'
-  | 'unsigned-error'
-  | 'rate-limit'
-  | 'system-error';
+/** What is to go wrong with the calls of a simulated platform, planned by operation and ordinal. */
+export const FAULT_KINDS = [
+  /** Executes, then answers after `delayMs`; with `committed: false` waits first. */
+  'delay',
+  /** Executes, then keeps the answer back until it is released. */
+  'hold',
+  /** Executes and answers in small pieces, `delayMs` apart. */
+  'slow-trickle',
+  /** Ends the connection without executing. */
+  'drop-before-commit',
+  /** Executes, then ends the connection: the caller cannot know. */
+  'commit-then-drop',
+  /** Resets the connection (TCP RST) without executing. */
+  'connection-reset',
+  /** HTTP 500 and an HTML page; executes only with `committed: true`, as do the next four. */
+  'http-500',
+  'html-body',
+  'system-error',
+  'error-response',
+  'unsigned-error-response',
+  /** Executes, then cuts, falsifies or leaves out what proves the answer. */
+  'truncated',
+  'bad-signature',
+  'no-signature',
+  'sign-first',
+  /** Executes; a second, unsigned node of the same name follows the signed one. */
+  'smuggled-node',
+  /** Refuses at the door. */
+  'rate-limit',
+  /** A refund is accepted but not carried out: success, and no change of funds. */
+  'refund-not-executed',
+] as const;
+
+export type FaultKind = (typeof FAULT_KINDS)[number];
 
 export interface Fault {
-  /** Method of the platform, such as `alipay.trade.refund`; `*` for any. */
+  /** The operation's name, or `*` for any. */
   readonly operation: string;
   readonly kind: FaultKind;
-  /** How many of the next calls it strikes; default 1. */
+  /** The first call to strike, counted from 1 at the moment of planning; default 1. */
+  readonly ordinal?: number;
+  /** How many calls in a row it strikes; default 1. */
   readonly times?: number;
-  /** How many calls it lets pass before; default 0. */
-  readonly after?: number;
+  readonly delayMs?: number;
+  readonly committed?: boolean;
+  /** Of the error answers, where the platform's usual one will not do. */
+  readonly code?: string;
+  readonly subCode?: string;
 }
 
 export class FaultPlan {
-  private planned: { fault: Fault; skip: number; left: number }[] = [];
+  private planned: { readonly fault: Fault; seen: number }[] = [];
 
   add(fault: Fault): void {
-    this.planned.push({ fault, skip: fault.after ?? 0, left: fault.times ?? 1 });
+    this.planned.push({ fault, seen: 0 });
   }
 
   clear(): void {
     this.planned = [];
   }
 
-  /** The fault that strikes this call, if any. */
-  strike(operation: string): FaultKind | null {
+  /** The fault that strikes this call. Every plan counts every call, struck by another one or not. */
+  strike(operation: string): Fault | null {
+    let struck: Fault | null = null;
     for (const plan of this.planned) {
       if (plan.fault.operation !== '*' && plan.fault.operation !== operation) continue;
-      if (plan.left === 0) continue;
-      if (plan.skip > 0) {
-        plan.skip -= 1;
-        continue;
-      }
-      plan.left -= 1;
-      return plan.fault.kind;
+      plan.seen += 1;
+      if (struck === null && plan.seen >= first(plan.fault) && plan.seen < end(plan.fault)) struck = plan.fault;
     }
-    return null;
+    this.planned = this.planned.filter(({ fault, seen }) => seen < end(fault) - 1);
+    return struck;
   }
 }
+
+const first = ({ ordinal }: Fault): number => ordinal ?? 1;
+const end = (fault: Fault): number => first(fault) + (fault.times ?? 1);

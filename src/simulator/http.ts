@@ -1,36 +1,47 @@
-import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { setTimeout as wait } from 'node:timers/promises';
 
-export interface Exchange {
+export interface HttpRequest {
   readonly method: string;
-  readonly url: URL;
-  readonly headers: IncomingMessage['headers'];
+  readonly path: string;
+  /** As sent, without the question mark. */
+  readonly query: string;
+  readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
 }
 
-/** What to answer; null cuts the connection without a word. */
-export type Reply = { readonly status: number; readonly type: string; readonly body: string | Buffer } | null;
-
-const BODY_MAX_BYTES = 256 * 1024;
+export type HttpReply = (
+  | {
+      readonly kind: 'answer';
+      readonly status: number;
+      readonly contentType: string;
+      readonly body: Buffer;
+      readonly headers?: Readonly<Record<string, string>>;
+      /** Sends the body in pieces with pauses. */
+      readonly trickle?: { readonly pieceBytes: number; readonly gapMs: number };
+    }
+  /** Ends the connection without a word; `reset` with a TCP RST. */
+  | { readonly kind: 'drop' }
+  | { readonly kind: 'reset' }
+) & {
+  /** Runs once the reply has left, or has failed to. */
+  readonly afterwards?: () => void;
+};
 
 export interface HttpServer {
   readonly port: number;
   close(): Promise<void>;
 }
 
-export async function serveHttp(address: { host: string; port: number }, answer: (exchange: Exchange) => Reply): Promise<HttpServer> {
-  const server: Server = createServer((request, response) => {
-    readBody(request)
-      .then((body) =>
-        answer({ method: request.method ?? 'GET', url: new URL(request.url ?? '/', 'http://simulator'), headers: request.headers, body }),
-      )
-      .catch((error: unknown): Reply => ({ status: 400, type: 'text/plain', body: error instanceof Error ? error.message : String(error) }))
-      .then((reply) => {
-        if (reply === null) return void response.destroy();
-        response.writeHead(reply.status, { 'content-type': reply.type, 'content-length': Buffer.byteLength(reply.body) });
-        response.end(reply.body);
-      })
-      .catch(() => response.destroy());
+const BODY_MAX_BYTES = 256 * 1024;
+
+export async function serveHttp(
+  address: { readonly host: string; readonly port: number },
+  answer: (request: HttpRequest) => HttpReply | Promise<HttpReply>,
+): Promise<HttpServer> {
+  const server = createServer((request, response) => {
+    void respond(request, response, answer).catch(() => response.destroy());
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
@@ -46,13 +57,50 @@ export async function serveHttp(address: { host: string; port: number }, answer:
   };
 }
 
-async function readBody(request: IncomingMessage): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > BODY_MAX_BYTES) throw new Error('the body is too large');
-    chunks.push(chunk);
+export function text(status: number, contentType: string, body: string): HttpReply {
+  return { kind: 'answer', status, contentType, body: Buffer.from(body, 'utf8') };
+}
+
+async function respond(
+  request: IncomingMessage,
+  response: ServerResponse,
+  answer: (request: HttpRequest) => HttpReply | Promise<HttpReply>,
+): Promise<void> {
+  const body = await readBody(request);
+  if (body === null) return send(response, text(413, 'text/plain', 'the body is too large\n'));
+
+  const [path = '/', ...query] = (request.url ?? '/').split('?');
+  const { method = 'GET', headers } = request;
+  const reply = await answer({ method, path, query: query.join('?'), headers, body });
+  try {
+    await send(response, reply);
+  } finally {
+    reply.afterwards?.();
   }
-  return Buffer.concat(chunks);
+}
+
+async function readBody(request: IncomingMessage): Promise<Buffer | null> {
+  const pieces: Buffer[] = [];
+  let size = 0;
+  for await (const piece of request as AsyncIterable<Buffer>) {
+    size += piece.length;
+    if (size <= BODY_MAX_BYTES) pieces.push(piece);
+  }
+  return size > BODY_MAX_BYTES ? null : Buffer.concat(pieces);
+}
+
+async function send(response: ServerResponse, reply: HttpReply): Promise<void> {
+  if (reply.kind === 'drop') return void response.destroy();
+  if (reply.kind === 'reset') return void response.socket?.resetAndDestroy();
+
+  const { status, contentType, body, headers, trickle } = reply;
+  response.writeHead(status, { 'content-type': contentType, 'content-length': body.length, ...headers });
+  for (let at = 0; trickle !== undefined && at < body.length && !response.destroyed; at += trickle.pieceBytes) {
+    response.write(body.subarray(at, at + trickle.pieceBytes));
+    await wait(trickle.gapMs);
+  }
+  await new Promise<void>((resolve) => {
+    response.once('close', resolve);
+    response.end(trickle === undefined ? body : undefined, resolve);
+  });
 }

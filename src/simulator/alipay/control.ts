@@ -1,59 +1,197 @@
-/**
- * What a buyer and a test may do, over HTTP on a port of its own that no adapter is configured with:
- *
- *   POST /alipay/buyer-scans    {"out_trade_no": "…"}
- *   POST /alipay/buyer-pays     {"out_trade_no": "…" or "qr_code": "…", "amount_fen"?: "…"}
- *   POST /alipay/refund-outside {"out_trade_no": "…", "amount_fen": "…"}      a refund made in the merchant's own console
- *   POST /alipay/finish         {"out_trade_no": "…"}                          the refund window ends
- *   POST /alipay/balance        {"amount_fen": "…" or null}
- *   POST /alipay/fault          {"operation": "alipay.trade.refund", "kind": "commit-then-drop", "times"?: 1, "after"?: 0}
- *   POST /alipay/notifications  {"mode": "normal|duplicate|never|forged|altered-amount|truncated"} or {"again": "<notify_id>"}
- *   POST /alipay/clock          {"advance_ms": 60000}
- *   GET  /alipay/trades         the platform's book          GET /alipay/notifications   what was sent and how it was answered
- */
-import type { Fault } from '../faults.js';
-import type { Exchange, Reply } from '../http.js';
-import type { NotificationMode } from './notifications.js';
-import type { AlipayControl } from './server.js';
+/** The hand of the buyer, of the platform's operators and of a test. The HTTP form of it is in control-http.ts. */
+import type { VirtualClock } from '../clock.js';
+import type { Fault, FaultPlan } from '../faults.js';
+import type { Holds } from '../holds.js';
+import type { Attempt, Delivery, Notifier } from '../notifier.js';
+import type { BoundedRecord } from '../record.js';
+import { Content } from './content.js';
+import type { GatewayEvent } from './gateway.js';
+import type { NotificationPlan, Notifications } from './notifications.js';
+import type { PayOutcome, Platform } from './operations.js';
+import { returnUrlOf, type Redirecting } from './pages.js';
+import { Refusal } from './refusal.js';
+import { checkDoor, decodeFields, urlOf, type Door } from './request.js';
+import type { Trade } from './trade.js';
+import { ControlError } from './trades.js';
 
-export function answerControl(control: AlipayControl, { method, url, body }: Exchange): Reply {
-  const path = url.pathname;
-  if (method === 'GET' && path === '/alipay/trades') return json([...control.book.trades.values()]);
-  if (method === 'GET' && path === '/alipay/notifications') return json({ sent: control.notifications.sent, attempts: control.attempts });
-  if (method !== 'POST') return json({ error: `no ${method} ${path}` }, 404);
+export interface ControlParts {
+  readonly platform: Platform;
+  readonly clock: VirtualClock;
+  readonly faults: FaultPlan;
+  readonly holds: Holds;
+  readonly notifications: Notifications;
+  readonly notifier: Notifier;
+  readonly door: Door;
+  readonly calls: BoundedRecord<GatewayEvent>;
+  redirecting(): Redirecting;
+}
 
-  const given = JSON.parse(body.toString('utf8') || '{}') as Record<string, string | number | null>;
-  const text = (name: string): string => String(given[name] ?? '');
-  const order = given['qr_code'] === undefined ? text('out_trade_no') : control.orderOfQr(text('qr_code'));
-  const amount = given['amount_fen'] == null ? undefined : BigInt(given['amount_fen']);
-  switch (path) {
-    case '/alipay/buyer-scans':
-      return json(control.buyerScans(order));
-    case '/alipay/buyer-pays':
-      return json(control.buyerPays(order, amount));
-    case '/alipay/refund-outside':
-      return json(control.refundOutside(order, amount ?? 0n));
-    case '/alipay/finish':
-      return json(control.finish(order));
-    case '/alipay/balance':
-      control.book.balance = amount ?? null;
-      return json({});
-    case '/alipay/fault':
-      control.fault(given as unknown as Fault);
-      return json({});
-    case '/alipay/notifications':
-      if (given['again'] !== undefined) control.notifications.again(text('again'));
-      else control.notifications.mode = text('mode') as NotificationMode;
-      return json({});
-    case '/alipay/clock':
-      control.advanceClock(Number(given['advance_ms']));
-      return json({});
-    default:
-      return json({ error: `no ${method} ${path}` }, 404);
+/** Amounts are fen. What cannot be done throws a ControlError. */
+export class AlipayControl {
+  readonly faults: { add(fault: Fault): void; clear(): void };
+
+  constructor(private readonly parts: ControlParts) {
+    this.faults = {
+      add: (fault) => parts.faults.add({ ...fault, operation: fullName(fault.operation) }),
+      clear: () => parts.faults.clear(),
+    };
+  }
+
+  /** The order becomes a trade that waits for its buyer. */
+  buyerScans(outTradeNo: string): Trade {
+    return this.parts.platform.book.open(outTradeNo);
+  }
+
+  /** The buyer's app opens the signed parameters of app.pay, page.pay or wap.pay, and logs in. */
+  buyerOpens(signedParameters: string): Trade {
+    const { platform, door } = this.parts;
+    const fields = decodeFields([signedParameters]);
+    if (fields === null) throw new ControlError('the parameters cannot be decoded');
+    return outsideGateway(() => {
+      checkDoor(door, fields);
+      const content = Content.parse(fields.get('biz_content') ?? '');
+      const method = fields.get('method') ?? '';
+      const order = platform.book.place({ method, content, notifyUrl: urlOf(fields, 'notify_url'), returnUrl: urlOf(fields, 'return_url') });
+      return platform.book.open(order.outTradeNo);
+    });
+  }
+
+  /** Scans first where that has not happened. `amountOverride` makes the buyer pay something else than was ordered. */
+  buyerPays(outTradeNo: string, { amountOverride }: { readonly amountOverride?: bigint } = {}): Trade {
+    return this.parts.platform.book.pay(outTradeNo, amountOverride);
+  }
+
+  buyerPaysQr(qrText: string, options: { readonly amountOverride?: bigint } = {}): Trade {
+    return this.buyerPays(this.orderOfQr(qrText), options);
+  }
+
+  orderOfQr(qrText: string): string {
+    const trade = this.listTrades().find(({ qrCode }) => qrCode === qrText);
+    if (trade === undefined) throw new ControlError('nobody knows this code');
+    return trade.outTradeNo;
+  }
+
+  /** The buyer tries and cannot pay: the trade goes on waiting, and nothing is notified. */
+  paymentFails(outTradeNo: string): Trade {
+    return this.buyerScans(outTradeNo);
+  }
+
+  /** How the next customer-presented codes fare. */
+  setPayOutcome(outcome: PayOutcome): void {
+    this.parts.platform.payOutcome = outcome;
+  }
+
+  /** A refund made in the merchant's console. */
+  refundOutside(outTradeNo: string, amount: bigint): Trade {
+    const { platform } = this.parts;
+    const trade = platform.book.order(outTradeNo);
+    outsideGateway(() => platform.refunds.outside(trade, amount));
+    return trade;
+  }
+
+  /** What the merchant can pay refunds from; null is without end. */
+  setBalance(amount: bigint | null): void {
+    this.parts.platform.refunds.balance = amount;
+  }
+
+  freeze(outTradeNo: string, frozen: boolean): Trade {
+    const { book } = this.parts.platform;
+    const trade = book.order(outTradeNo);
+    trade.frozen = frozen;
+    book.changed();
+    return trade;
+  }
+
+  /** The time to pay is over, now. */
+  expire(outTradeNo: string): Trade {
+    const { book } = this.parts.platform;
+    const trade = book.order(outTradeNo);
+    if (trade.status !== 'WAIT_BUYER_PAY') throw new ControlError(`${outTradeNo} is ${trade.status}`);
+    trade.expireAt = Math.min(trade.expireAt, book.now());
+    book.changed();
+    book.sweep();
+    return trade;
+  }
+
+  /** The time to refund is over, now. */
+  finish(outTradeNo: string): Trade {
+    const { book } = this.parts.platform;
+    const trade = book.order(outTradeNo);
+    book.finish(trade);
+    return trade;
+  }
+
+  advanceClock(ms: number): void {
+    this.parts.clock.advance(ms);
+  }
+
+  now(): Date {
+    return new Date(this.parts.clock.now());
+  }
+
+  notificationPlan(plan: NotificationPlan): void {
+    this.parts.notifications.plan(plan);
+  }
+
+  redeliver(notifyId: string): Promise<Attempt> {
+    if (!this.notifications().some(({ notification }) => notification.id === notifyId)) {
+      throw new ControlError(`there is no notification ${notifyId}`);
+    }
+    return this.parts.notifications.redeliver(notifyId);
+  }
+
+  /** Resolves once an answer of the operation is kept back by a `hold` fault. */
+  holding(operation: string): Promise<void> {
+    return this.parts.holds.isHolding(fullName(operation));
+  }
+
+  release(): void {
+    this.parts.holds.releaseAll();
+  }
+
+  listTrades(): readonly Trade[] {
+    this.parts.platform.book.sweep();
+    return this.parts.platform.book.trades();
+  }
+
+  getTrade(outTradeNo: string): Trade {
+    return this.parts.platform.book.order(outTradeNo);
+  }
+
+  /** The calls of the gateway, oldest first. */
+  events(): readonly GatewayEvent[] {
+    return this.parts.calls.latest();
+  }
+
+  /** What was notified, with every attempt and how it was acknowledged. */
+  notifications(): readonly Delivery[] {
+    return this.parts.notifier.deliveries;
+  }
+
+  /** The signed redirect to the merchant's page; null where none was asked for. */
+  returnUrl(outTradeNo: string): string | null {
+    return returnUrlOf(this.parts.platform.book.order(outTradeNo), this.parts.redirecting());
+  }
+
+  /** Resolves once no delivery is in flight; repetitions that are only scheduled do not count. */
+  idle(): Promise<void> {
+    return this.parts.notifier.idle();
+  }
+
+  /** Resolves once every notification is acknowledged, given up or withheld. */
+  settled(): Promise<void> {
+    return this.parts.notifier.settled();
   }
 }
 
-function json(value: unknown, status = 200): Reply {
-  const body = JSON.stringify(value, (_key, inner: unknown) => (typeof inner === 'bigint' ? inner.toString() : inner), 2);
-  return { status, type: 'application/json', body: `${body}\n` };
+/** `refund` for `alipay.trade.refund`; whole names and `*` stay. */
+const fullName = (operation: string): string => (operation === '*' || operation.startsWith('alipay.') ? operation : `alipay.trade.${operation}`);
+
+function outsideGateway<T>(act: () => T): T {
+  try {
+    return act();
+  } catch (error) {
+    if (error instanceof Refusal) throw new ControlError(`${error.subCode}: ${error.message}`, { cause: error });
+    throw error;
+  }
 }

@@ -1,91 +1,168 @@
-/** The notifications that the simulated platform sends, and the ways in which tests have them sent wrongly. */
+/** What the platform tells the merchant, when, and the ways in which a test has it told wrongly (alipay.md sections 6 and 14). */
 import { randomBytes } from 'node:crypto';
-import type { Delivery, Notifier } from '../notifier.js';
-import { NOTIFICATION_WITHOUT, rsa2, textToSign, type Fields } from './signature.js';
-import { beijing } from './time.js';
-import { refundedOf, yuan, type Trade } from './trades.js';
+import type { Attempt, Notifier } from '../notifier.js';
+import { beijing, yuan } from './format.js';
+import { notice } from './notice.js';
+import { notificationText, sign } from './signature.js';
+import { reportedTotal, type TradeEvent } from './trade.js';
 
-/** How notifications go out: as they should, twice, never, by a forger, with another amount, or cut short. */
-export type NotificationMode = 'normal' | 'duplicate' | 'never' | 'forged' | 'altered-amount' | 'truncated';
+export const NOTIFICATION_MODES = [
+  'normal',
+  /** Twice at once, with the same bytes. */
+  'duplicate',
+  /** Recorded, not sent; `redeliver` can still send it. */
+  'never',
+  /** Delivered before the call that caused it is answered. */
+  'before-reply',
+  /** Signed with a key that is not the platform's. */
+  'forged',
+  /** The amount changed after signing; `buyerPays` with another amount gives one that is signed. */
+  'altered-amount',
+  /** The body cut. */
+  'truncated',
+  /** After it, every notification of the trade again, with their old times. */
+  'replay',
+  /** In pairs, the later one first. */
+  'reorder',
+  /** Properly signed, about somebody else. */
+  'other-app',
+  'other-seller',
+] as const;
+
+export type NotificationMode = (typeof NOTIFICATION_MODES)[number];
+
+export interface NotificationPlan {
+  readonly mode: NotificationMode;
+  /** How many notifications it holds for, normal ones follow; default all. */
+  readonly times?: number;
+}
+
+export interface Outgoing {
+  readonly id: string;
+  readonly mode: NotificationMode;
+  readonly outTradeNo: string;
+}
 
 export interface NotificationParts {
   readonly notifier: Notifier;
-  readonly now: () => Date;
   readonly appId: string;
   readonly sellerId: string;
   readonly privateKeyPem: string;
-  readonly forgerKeyPem: string;
+  /** Made when first wanted. */
+  forgerPrivateKeyPem(): string;
+  /** Whether this kind is sent at all: the platform's pages differ on some. */
+  sends(kind: TradeEvent['kind']): boolean;
+  now(): number;
 }
 
+/** A wrong message comes once: it is no part of the platform's schedule. */
+const UNREPEATED: readonly NotificationMode[] = ['forged', 'altered-amount', 'truncated', 'other-app', 'other-seller'];
+
 export class Notifications {
-  mode: NotificationMode = 'normal';
-  readonly sent: Delivery[] = [];
+  private current: { readonly mode: NotificationMode; left: number } = { mode: 'normal', left: Infinity };
+  private collecting: Outgoing[] | null = null;
+  private swapped: Outgoing | null = null;
 
   constructor(private readonly parts: NotificationParts) {}
 
-  /** Tells the merchant where the trade is; about a refund when its number is given. */
-  tell(trade: Trade, refundNo: string | null = null): void {
-    if (trade.notifyUrl === null) return;
-    const delivery = this.compose(trade, trade.notifyUrl, refundNo);
-    this.sent.push(delivery);
-    if (this.mode === 'never') return;
-    this.parts.notifier.deliver(delivery);
-    if (this.mode === 'duplicate') this.parts.notifier.deliver(delivery);
+  plan({ mode, times }: NotificationPlan): void {
+    const { swapped } = this;
+    this.swapped = null;
+    this.current = { mode, left: times ?? Infinity };
+    if (swapped !== null) void this.deliver(swapped);
   }
 
-  /** Sends an earlier notification again, byte for byte. */
-  again(id: string): void {
-    const delivery = this.sent.find((one) => one.id === id);
-    if (delivery === undefined) throw new Error(`there is no notification ${id}`);
-    this.parts.notifier.deliver(delivery);
+  announce(event: TradeEvent): void {
+    const { notifyUrl: url, outTradeNo } = event.trade;
+    if (url === null || !this.parts.sends(event.kind)) return;
+
+    const mode = this.nextMode();
+    const now = this.parts.now();
+    const id = `${beijing(now).replaceAll(/\D/g, '').slice(0, 8)}00222${randomBytes(10).toString('hex')}`;
+    const contentType = 'application/x-www-form-urlencoded; charset=utf-8';
+    const { body, about } = this.compose(event, { id, now, mode });
+    this.parts.notifier.record({ id, url, contentType, body, about: { ...about, mode } });
+
+    const outgoing = { id, mode, outTradeNo };
+    if (this.collecting !== null) this.collecting.push(outgoing);
+    else void this.dispatch([outgoing]);
   }
 
-  private compose(trade: Trade, url: string, refundNo: string | null): Delivery {
-    const id = `${beijing(this.parts.now()).replace(/\D/g, '')}${randomBytes(8).toString('hex')}`;
-    const fields = this.fieldsOf(trade, id, refundNo);
-    fields.set('sign', rsa2(textToSign(fields, NOTIFICATION_WITHOUT), this.mode === 'forged' ? this.parts.forgerKeyPem : this.parts.privateKeyPem));
-    if (this.mode === 'altered-amount') fields.set('total_amount', yuan(trade.total + 1n));
-    let body = new URLSearchParams([...fields]).toString();
-    if (this.mode === 'truncated') body = body.slice(0, Math.floor(body.length * 0.7));
-    return { id, url, body, contentType: 'application/x-www-form-urlencoded; charset=utf-8' };
+  /** Runs something to the end and keeps back what it announces, for dispatch after the reply. */
+  collect<T>(run: () => T): { readonly value: T; readonly outgoing: readonly Outgoing[] } {
+    const outgoing: Outgoing[] = [];
+    this.collecting = outgoing;
+    try {
+      return { value: run(), outgoing };
+    } finally {
+      this.collecting = null;
+    }
   }
 
-  private fieldsOf(trade: Trade, id: string, refundNo: string | null): Fields {
+  dispatchesEarly(outgoing: readonly Outgoing[]): boolean {
+    return outgoing.some(({ mode }) => mode === 'before-reply');
+  }
+
+  /** Resolves after the first attempt of each. */
+  async dispatch(outgoing: readonly Outgoing[]): Promise<void> {
+    await Promise.all(outgoing.map((one) => this.deliver(one)));
+  }
+
+  /** One more attempt with the same bytes, outside the schedule. */
+  redeliver(id: string): Promise<Attempt> {
+    return this.parts.notifier.deliver(id, { repeat: false });
+  }
+
+  busy(): () => void {
+    return this.parts.notifier.busy();
+  }
+
+  private nextMode(): NotificationMode {
+    if (this.current.left <= 0) return 'normal';
+    this.current.left -= 1;
+    return this.current.mode;
+  }
+
+  private compose(event: TradeEvent, { id, now, mode }: { id: string; now: number; mode: NotificationMode }) {
     const { parts } = this;
-    const fields: Fields = new Map([
-      ['gmt_create', beijing(new Date(trade.createdAt))],
-      ['charset', 'utf-8'],
-      ['seller_email', 'merchant@example.com'],
-      ['subject', trade.subject],
-      ['buyer_id', '2088102534368455'],
-      ['invoice_amount', yuan(trade.paid ?? 0n)],
-      ['notify_id', id],
-      ['fund_bill_list', `[{"amount":"${yuan(trade.paid ?? 0n)}","fundChannel":"ALIPAYACCOUNT"}]`],
-      ['notify_type', 'trade_status_sync'],
-      ['trade_status', trade.status],
-      ['sign_type', 'RSA2'],
-      ['app_id', parts.appId],
-      ['auth_app_id', parts.appId],
-      ['seller_id', parts.sellerId],
-      ['notify_time', beijing(parts.now())],
-      ['version', '1.0'],
-      ['out_trade_no', trade.outTradeNo],
-      ['total_amount', yuan(trade.paid ?? trade.total)],
-      ['trade_no', trade.tradeNo ?? ''],
-      ['passback_params', '100%+a&b="c"'],
-    ]);
-    if (trade.paidAt !== null) {
-      fields.set('gmt_payment', beijing(new Date(trade.paidAt)));
-      fields.set('receipt_amount', yuan(trade.paid!));
-      fields.set('buyer_pay_amount', yuan(trade.paid!));
+    const appId = mode === 'other-app' ? `${parts.appId.slice(0, -4)}9999` : parts.appId;
+    const sellerId = mode === 'other-seller' ? `${parts.sellerId.slice(0, -4)}9999` : parts.sellerId;
+    const fields = notice(event, { notifyId: id, now, appId, sellerId });
+    fields.set('sign', sign(notificationText(fields), mode === 'forged' ? parts.forgerPrivateKeyPem() : parts.privateKeyPem));
+
+    const about = { out_trade_no: event.trade.outTradeNo, trade_status: event.trade.status, event: event.kind };
+    if (mode === 'altered-amount') fields.set('total_amount', yuan(reportedTotal(event.trade) + 1n));
+    const body = new URLSearchParams([...fields]).toString();
+    return { about, body: mode === 'truncated' ? body.slice(0, Math.floor(body.length * 0.7)) : body };
+  }
+
+  private async deliver(outgoing: Outgoing): Promise<void> {
+    const { id, mode, outTradeNo } = outgoing;
+    const { notifier } = this.parts;
+    if (mode === 'never') return;
+
+    if (mode === 'reorder' && this.swapped === null) {
+      this.swapped = outgoing;
+      return;
     }
-    if (refundNo !== null) {
-      const row = trade.refunds.find((one) => one.requestNo === refundNo)!;
-      fields.set('refund_fee', yuan(refundedOf(trade)));
-      fields.set('gmt_refund', `${beijing(new Date(row.at))}.${(row.at % 1_000).toString().padStart(3, '0')}`);
-      fields.set('out_biz_no', refundNo);
+    const done = notifier.busy();
+    try {
+      const earlier = mode === 'reorder' ? this.swapped : null;
+      if (earlier !== null) this.swapped = null;
+      const repeat = !UNREPEATED.includes(mode);
+      const again = mode === 'duplicate' ? [notifier.deliver(id, { repeat: false })] : [];
+      await Promise.all([notifier.deliver(id, { repeat }), ...again]);
+
+      if (earlier !== null) await notifier.deliver(earlier.id, { repeat: true });
+      if (mode === 'replay') for (const old of this.about(outTradeNo)) await notifier.deliver(old, { repeat: false });
+    } finally {
+      done();
     }
-    if (trade.closedAt !== null) fields.set('gmt_close', beijing(new Date(trade.closedAt)));
-    return fields;
+  }
+
+  private about(outTradeNo: string): string[] {
+    return this.parts.notifier.deliveries
+      .filter(({ notification }) => notification.about['out_trade_no'] === outTradeNo)
+      .map(({ notification }) => notification.id);
   }
 }

@@ -1,28 +1,53 @@
-/** A simulated Alipay: a gateway that verifies and signs like the platform, a book of trades, a notifier, and a buyer's hand. */
-import { generateKeyPairSync } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { dirname } from 'node:path';
-import { FaultPlan, type Fault } from '../faults.js';
-import { serveHttp } from '../http.js';
-import { Notifier, type Attempt } from '../notifier.js';
-import { answerControl } from './control.js';
-import { answerGateway } from './gateway.js';
+/** A simulated Alipay on two ports: the gateway that an application talks to, and the control of its buyer and its faults. */
+import { VirtualClock } from '../clock.js';
+import { FaultPlan } from '../faults.js';
+import { Holds } from '../holds.js';
+import { serveHttp, text, type HttpReply } from '../http.js';
+import { Notifier } from '../notifier.js';
+import { BoundedRecord } from '../record.js';
+import { AlipayControl } from './control.js';
+import { answerControl } from './control-http.js';
+import { answerGateway, type Gateway, type GatewayEvent } from './gateway.js';
+import { keysFrom, newKeyPair, type AlipayKeys } from './keys.js';
 import { Notifications } from './notifications.js';
-import { Book, type Trade } from './trades.js';
+import type { Platform } from './operations.js';
+import { Refunds } from './refunds.js';
+import { readState, StateFile } from './state.js';
+import { Book } from './trades.js';
 
 export interface AlipaySimulatorOptions {
+  /** Default 127.0.0.1. */
   readonly host?: string;
+  /** Default 0, any free one; likewise `controlPort`. */
   readonly port?: number;
   readonly controlPort?: number;
+  readonly appId?: string;
+  readonly sellerId?: string;
+  /** Of an application that keeps its private key to itself; without it a pair is generated. */
+  readonly appPublicKeyPem?: string;
+  /** Key material of an earlier run; wins over the state file. */
+  readonly keys?: AlipayKeys;
   readonly now?: () => Date;
-  /** The platform wants a pause between two refunds of one trade; default 3 s. */
-  readonly refundGapMs?: number;
   /** Multiplies the gaps between repeated notifications; default 1. */
   readonly timeFactor?: number;
+  /** How long a notification may take to be answered; default 10 s. */
+  readonly notifyAnswerMaxMs?: number;
   /** Keeps keys and trades across restarts. */
   readonly stateFile?: string;
-  /** Every how many answers put their signature first; 0 never. Default 5. */
+  /** How far `timestamp` may be off; the platform's limit is not documented, default 15 min. */
+  readonly timestampWindowMs?: number;
+  /** Between two refunds of one trade; default 3 s. */
+  readonly refundSpacingMs?: number;
+  /** How long the refund query answers nothing about a new refund; default 0. */
+  readonly refundVisibleAfterMs?: number;
+  /** From payment to `TRADE_FINISHED`; default 365 days. */
+  readonly refundWindowMs?: number;
+  /** Every how many answers put the signature before the node; default 0, never. */
   readonly signFirstEvery?: number;
+  /** Whether closing unpaid and the end of the refund window are notified: the platform's pages differ. Default true. */
+  readonly notifyClosed?: boolean;
+  readonly notifyFinished?: boolean;
+  readonly log?: (message: string, details?: Readonly<Record<string, unknown>>) => void;
 }
 
 export interface AlipaySimulator extends AsyncDisposable {
@@ -30,186 +55,124 @@ export interface AlipaySimulator extends AsyncDisposable {
   readonly controlUrl: string;
   readonly appId: string;
   readonly sellerId: string;
+  /** Throws where only the public half was given. */
   readonly appPrivateKeyPem: string;
   readonly alipayPublicKeyPem: string;
+  /** All of it, for `keys` of a later run. */
+  readonly keys: AlipayKeys;
   readonly control: AlipayControl;
   stop(): Promise<void>;
 }
 
-export interface AlipayControl {
-  readonly book: Book;
-  readonly notifications: Notifications;
-  readonly attempts: readonly Attempt[];
-  buyerScans(outTradeNo: string): Trade;
-  buyerPays(outTradeNo: string, amount?: bigint): Trade;
-  refundOutside(outTradeNo: string, amount: bigint): Trade;
-  finish(outTradeNo: string): Trade;
-  orderOfQr(qrCode: string): string;
-  fault(fault: Fault): void;
-  clearFaults(): void;
-  advanceClock(ms: number): void;
-  /** How often each method was called. */
-  readonly calls: ReadonlyMap<string, number>;
-  /** Resolves once no notification is under way. */
-  idle(): Promise<void>;
-}
-
-interface Keys {
-  readonly appPrivate: string;
-  readonly appPublic: string;
-  readonly alipayPrivate: string;
-  readonly alipayPublic: string;
-  readonly forgerPrivate: string;
-}
-
-const APP_ID = '2021000000000001';
-const SELLER_ID = '2088000000000001';
-const MINUTE = 60_000;
-/** Between the eight deliveries of a notification. */
-const GAPS_MS = [4, 10, 10, 60, 120, 360, 900].map((minutes) => minutes * MINUTE);
+const DAY_MS = 86_400_000;
+const EVENTS_MAX = 10_000;
+/** Eight deliveries (alipay.md section 6). */
+const GAPS_MS = [4, 10, 10, 60, 120, 360, 900].map((minutes) => minutes * 60_000);
 
 export async function startAlipaySimulator(options: AlipaySimulatorOptions = {}): Promise<AlipaySimulator> {
-  const host = options.host ?? '127.0.0.1';
-  const saved = readState(options.stateFile);
-  const keys = saved?.keys ?? newKeys();
-  let aheadMs = 0;
-  const now = (): Date => new Date((options.now?.() ?? new Date()).getTime() + aheadMs);
-
-  const book = new Book({ now, refundGapMs: options.refundGapMs ?? 3_000 });
-  for (const trade of saved?.trades ?? []) book.trades.set(trade.outTradeNo, trade);
-  const keep = (): void => writeState(options.stateFile, { keys, trades: [...book.trades.values()] });
-  keep();
+  const { host = '127.0.0.1', appId = '2021000000000001', sellerId = '2088000000000001', log = () => undefined } = options;
+  const saved = options.stateFile === undefined ? null : readState(options.stateFile, log);
+  const keys = keysFrom({ given: options.keys, saved: saved?.keys, appPublicKeyPem: options.appPublicKeyPem });
+  const clock = new VirtualClock(options.now);
+  const stopping = new AbortController();
+  const faults = new FaultPlan();
+  const holds = new Holds();
+  const calls = new BoundedRecord<GatewayEvent>(EVENTS_MAX);
 
   const notifier = new Notifier({
+    clock,
     gapsMs: GAPS_MS.map((gap) => gap * (options.timeFactor ?? 1)),
+    answerMaxMs: options.notifyAnswerMaxMs ?? 10_000,
     isAcknowledged: (status, reply) => status === 200 && reply === 'success',
   });
-  const parts = { notifier, now, appId: APP_ID, sellerId: SELLER_ID, privateKeyPem: keys.alipayPrivate, forgerKeyPem: keys.forgerPrivate };
-  const notifications = new Notifications(parts);
-  const faults = new FaultPlan();
-  const calls = new Map<string, number>();
-  let answers = 0;
-  const signFirstEvery = options.signFirstEvery ?? 5;
+  const silent = [...(options.notifyClosed === false ? ['closed'] : []), ...(options.notifyFinished === false ? ['finished'] : [])];
+  let forger: string | null = null;
+  const notifications = new Notifications({
+    notifier,
+    appId,
+    sellerId,
+    privateKeyPem: keys.alipayPrivateKeyPem,
+    forgerPrivateKeyPem: () => (forger ??= newKeyPair().privateKey),
+    sends: (kind) => !silent.includes(kind),
+    now: () => clock.now(),
+  });
 
-  const changed = (trade: Trade, refundNo: string | null = null): Trade => {
-    keep();
-    notifications.tell(trade, refundNo);
-    return trade;
-  };
-  const control: AlipayControl = {
-    book,
-    notifications,
-    attempts: notifier.attempts,
-    calls,
-    buyerScans(outTradeNo) {
-      const trade = book.scan(outTradeNo);
-      keep();
-      return trade;
+  const state = options.stateFile === undefined ? null : new StateFile(options.stateFile, () => ({ keys, trades: book.trades() }));
+  const book = new Book(
+    {
+      now: () => clock.now(),
+      refundWindowMs: options.refundWindowMs ?? 365 * DAY_MS,
+      onEvent: (event) => notifications.announce(event),
+      onChange: () => state?.changed(),
     },
-    buyerPays: (outTradeNo, amount) => changed(book.pay(outTradeNo, amount)),
-    refundOutside(outTradeNo, amount) {
-      const requestNo = `console${book.order(outTradeNo).refunds.length + 1}`;
-      const yuan = `${amount / 100n}.${(amount % 100n).toString().padStart(2, '0')}`;
-      const { trade } = book.refund({ out_trade_no: outTradeNo, refund_amount: yuan, out_request_no: requestNo });
-      return changed(trade, requestNo);
-    },
-    finish(outTradeNo) {
-      const trade = book.order(outTradeNo);
-      trade.status = 'TRADE_FINISHED';
-      return changed(trade);
-    },
-    orderOfQr(qrCode) {
-      const trade = [...book.trades.values()].find((one) => one.qrCode === qrCode);
-      if (trade === undefined) throw new Error('nobody knows this code');
-      return trade.outTradeNo;
-    },
-    fault: (fault) => faults.add(fault),
-    clearFaults: () => faults.clear(),
-    advanceClock: (ms) => void (aheadMs += ms),
-    idle: () => notifier.idle(),
-  };
-
-  const gateway = await serveHttp({ host, port: options.port ?? 0 }, (exchange) =>
-    exchange.url.pathname !== '/gateway.do'
-      ? { status: 404, type: 'text/plain', body: 'not found' }
-      : answerGateway(
-          {
-            book,
-            now,
-            appId: APP_ID,
-            appPublicKeyPem: keys.appPublic,
-            alipayPrivateKeyPem: keys.alipayPrivate,
-            strike: (method) => {
-              calls.set(method, (calls.get(method) ?? 0) + 1);
-              return faults.strike(method);
-            },
-            signFirst: () => signFirstEvery > 0 && ++answers % signFirstEvery === 0,
-            onPlaced: keep,
-            onClosed: (trade) => void changed(trade),
-            onRefunded: (trade, requestNo) => void changed(trade, requestNo),
-          },
-          exchange,
-        ),
+    saved?.trades,
   );
-  const controlServer = await serveHttp({ host, port: options.controlPort ?? 0 }, (exchange) => answerControl(control, exchange)).catch(
+  clock.onAdvance(() => book.sweep());
+  state?.flush();
+
+  const platform: Platform = {
+    book,
+    refunds: new Refunds(book, { spacingMs: options.refundSpacingMs ?? 3_000 }),
+    refundVisibleAfterMs: options.refundVisibleAfterMs ?? 0,
+    payOutcome: 'paid',
+  };
+  const door = { appId, appPublicKeyPem: keys.appPublicKeyPem, timestampWindowMs: options.timestampWindowMs ?? 15 * 60_000, now: () => clock.now() };
+  let answers = 0;
+  const gateway: Gateway = {
+    platform,
+    door,
+    alipayPrivateKeyPem: keys.alipayPrivateKeyPem,
+    faults,
+    holds,
+    notifications,
+    stopping: stopping.signal,
+    signFirst: () => (options.signFirstEvery ?? 0) > 0 && ++answers % (options.signFirstEvery ?? 0) === 0,
+    onCall: (event) => {
+      calls.add(event);
+      log('alipay gateway', { method: event.method, code: event.code, subCode: event.subCode, fault: event.fault });
+    },
+  };
+  const redirecting = () => ({ appId, sellerId, privateKeyPem: keys.alipayPrivateKeyPem, now: clock.now() });
+  const control = new AlipayControl({ platform, clock, faults, holds, notifications, notifier, door, calls, redirecting });
+
+  const watched = async (answering: () => Promise<HttpReply>): Promise<HttpReply> => {
+    try {
+      return await answering();
+    } catch (error) {
+      log('the simulator failed', { error });
+      throw error;
+    }
+  };
+  const gatewayServer = await serveHttp({ host, port: options.port ?? 0 }, (request) =>
+    request.path === '/gateway.do' ? watched(() => answerGateway(gateway, request)) : text(404, 'text/plain', 'not found\n'),
+  );
+  const controlServer = await serveHttp({ host, port: options.controlPort ?? 0 }, (request) => watched(() => answerControl(control, request))).catch(
     async (error: unknown) => {
-      await gateway.close();
+      await gatewayServer.close();
       throw error;
     },
   );
 
   const stop = async (): Promise<void> => {
+    stopping.abort();
+    holds.releaseAll();
+    await Promise.all([gatewayServer.close(), controlServer.close()]);
     await notifier.stop();
-    await Promise.all([gateway.close(), controlServer.close()]);
+    state?.flush();
   };
   return {
-    gatewayUrl: `http://${host}:${gateway.port}/gateway.do`,
+    gatewayUrl: `http://${host}:${gatewayServer.port}/gateway.do`,
     controlUrl: `http://${host}:${controlServer.port}`,
-    appId: APP_ID,
-    sellerId: SELLER_ID,
-    appPrivateKeyPem: keys.appPrivate,
-    alipayPublicKeyPem: keys.alipayPublic,
+    appId,
+    sellerId,
+    get appPrivateKeyPem() {
+      if (keys.appPrivateKeyPem === null) throw new Error('the simulator was given only the public key of the application');
+      return keys.appPrivateKeyPem;
+    },
+    alipayPublicKeyPem: keys.alipayPublicKeyPem,
+    keys,
     control,
     stop,
     [Symbol.asyncDispose]: stop,
   };
-}
-
-function newKeys(): Keys {
-  const pair = () =>
-    generateKeyPairSync('rsa', {
-      modulusLength: 2048,
-      privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-      publicKeyEncoding: { type: 'spki', format: 'pem' },
-    });
-  const [app, alipay, forger] = [pair(), pair(), pair()];
-  return {
-    appPrivate: app.privateKey,
-    appPublic: app.publicKey,
-    alipayPrivate: alipay.privateKey,
-    alipayPublic: alipay.publicKey,
-    forgerPrivate: forger.privateKey,
-  };
-}
-
-interface State {
-  readonly keys: Keys;
-  readonly trades: readonly Trade[];
-}
-
-const AMOUNTS = new Set(['total', 'paid', 'amount']);
-
-function readState(file: string | undefined): State | null {
-  if (file === undefined || !existsSync(file)) return null;
-  const revive = (key: string, value: unknown): unknown => (AMOUNTS.has(key) && typeof value === 'string' ? BigInt(value) : value);
-  return JSON.parse(readFileSync(file, 'utf8'), revive) as State;
-}
-
-/** Renamed into place, so that a kill never leaves half a file. */
-function writeState(file: string | undefined, state: State): void {
-  if (file === undefined) return;
-  mkdirSync(dirname(file), { recursive: true });
-  const text = JSON.stringify(state, (_key, value: unknown) => (typeof value === 'bigint' ? value.toString() : value));
-  writeFileSync(`${file}.draft`, text, { mode: 0o600 });
-  renameSync(`${file}.draft`, file);
 }
