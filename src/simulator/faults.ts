@@ -27,6 +27,10 @@ export const FAULT_KINDS = [
   'smuggled-node',
   /** Refuses at the door. */
   'rate-limit',
+  /** Executes; the answer names a key that nobody knows, an old time, or a header twice. */
+  'wrong-serial',
+  'stale-timestamp',
+  'duplicate-header',
   /** A refund is accepted but not carried out: success, and no change of funds. */
   'refund-not-executed',
 ] as const;

@@ -17,7 +17,7 @@ export type HttpReply = (
       readonly status: number;
       readonly contentType: string;
       readonly body: Buffer;
-      readonly headers?: Readonly<Record<string, string>>;
+      readonly headers?: Readonly<Record<string, string | readonly string[]>>;
       /** Sends the body in pieces with pauses. */
       readonly trickle?: { readonly pieceBytes: number; readonly gapMs: number };
     }

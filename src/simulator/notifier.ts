@@ -12,6 +12,8 @@ export interface Notification {
   readonly url: string;
   readonly contentType: string;
   readonly body: string;
+  /** Made anew for every attempt, where a platform signs the time of sending. */
+  headers?(at: Date): Readonly<Record<string, string>>;
   /** What it says, for whoever reads the record. */
   readonly about: Readonly<Record<string, string>>;
 }
@@ -150,7 +152,7 @@ export class Notifier {
     const at = new Date(this.options.clock.now());
     try {
       const signal = AbortSignal.any([this.stopping.signal, AbortSignal.timeout(this.options.answerMaxMs)]);
-      const { status, reply } = await post(notification, signal);
+      const { status, reply } = await post(notification, at, signal);
       return { at, status, reply, acknowledged: this.options.isAcknowledged(status, reply) };
     } catch {
       return { at, status: null, reply: '', acknowledged: false };
@@ -159,9 +161,10 @@ export class Notifier {
 }
 
 /** A redirect is not followed: it is an answer, and the wrong one. */
-function post({ url, contentType, body }: Notification, signal: AbortSignal): Promise<{ status: number; reply: string }> {
+function post(notification: Notification, at: Date, signal: AbortSignal): Promise<{ status: number; reply: string }> {
   return new Promise((resolve, reject) => {
-    const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body) };
+    const { url, contentType, body } = notification;
+    const headers = { 'content-type': contentType, 'content-length': Buffer.byteLength(body), ...notification.headers?.(at) };
     const start = url.startsWith('https:') ? requestHttps : requestHttp;
     const outgoing = start(url, { method: 'POST', headers, agent: false, signal }, (response) => {
       const pieces: Buffer[] = [];

@@ -24,14 +24,14 @@
  *
  *   curl -s localhost:50054/alipay/buyer-pays -d '{"out_trade_no": "P1"}'
  */
-import { text, type HttpReply, type HttpRequest } from '../http.js';
+import { answerControl, type ControlRoutes } from '../control-http.js';
+import type { HttpReply, HttpRequest } from '../http.js';
 import type { AlipayControl } from './control.js';
-import { Arguments } from './control-arguments.js';
-import { ControlError } from './trades.js';
+import { NOTIFICATION_MODES } from './notifications.js';
 
-type Route = (control: AlipayControl, given: Arguments) => unknown;
+type Routes = ControlRoutes<AlipayControl>;
 
-const ACTS: Readonly<Record<string, Route>> = {
+const acts: Routes['acts'] = {
   'buyer-scans': (control, given) => control.buyerScans(given.text('out_trade_no')),
   'buyer-opens': (control, given) => control.buyerOpens(given.text('signed_parameters')),
   'buyer-pays': (control, given) => {
@@ -53,37 +53,17 @@ const ACTS: Readonly<Record<string, Route>> = {
   faults: (control, given) => control.faults.add(given.fault()),
   'faults/clear': (control) => control.faults.clear(),
   release: (control) => control.release(),
-  'notification-plan': (control, given) => control.notificationPlan(given.plan()),
+  'notification-plan': (control, given) => control.notificationPlan(given.plan(NOTIFICATION_MODES)),
   redeliver: (control, given) => control.redeliver(given.text('notify_id')),
   idle: (control) => control.idle(),
 };
 
-const VIEWS: Readonly<Record<string, (control: AlipayControl, name: string) => unknown>> = {
+const views: Routes['views'] = {
   trades: (control, name) => (name === '' ? control.listTrades() : control.getTrade(name)),
   events: (control) => control.events(),
   notifications: (control) => control.notifications(),
   'return-url': (control, name) => ({ url: control.returnUrl(name) }),
 };
 
-export async function answerControl(control: AlipayControl, { method, path, body }: HttpRequest): Promise<HttpReply> {
-  const [, place, ...rest] = path.split('/');
-  const act = rest.join('/');
-  const [view = '', name = ''] = rest;
-  try {
-    if (place === 'alipay' && method === 'POST' && Object.hasOwn(ACTS, act)) {
-      return json(200, (await ACTS[act]?.(control, Arguments.parse(body.toString('utf8')))) ?? {});
-    }
-    if (place === 'alipay' && method === 'GET' && rest.length <= 2 && Object.hasOwn(VIEWS, view)) {
-      return json(200, VIEWS[view]?.(control, name));
-    }
-    return json(404, { error: `there is no ${method} ${path}`, acts: Object.keys(ACTS), views: Object.keys(VIEWS) });
-  } catch (error) {
-    if (error instanceof ControlError) return json(409, { error: error.message });
-    throw error;
-  }
-}
-
-function json(status: number, value: unknown): HttpReply {
-  const body = JSON.stringify(value, (_name, inner: unknown) => (typeof inner === 'bigint' ? inner.toString() : inner), 2);
-  return text(status, 'application/json; charset=utf-8', `${body}\n`);
-}
+export const answerAlipayControl = (control: AlipayControl, request: HttpRequest): Promise<HttpReply> =>
+  answerControl({ place: 'alipay', acts, views }, control, request);

@@ -1,5 +1,6 @@
 /** The hand of the buyer, of the platform's operators and of a test. The HTTP form of it is in control-http.ts. */
 import type { VirtualClock } from '../clock.js';
+import { ControlError } from '../control-error.js';
 import type { Fault, FaultPlan } from '../faults.js';
 import type { Holds } from '../holds.js';
 import type { Attempt, Delivery, Notifier } from '../notifier.js';
@@ -12,7 +13,6 @@ import { returnUrlOf, type Redirecting } from './pages.js';
 import { Refusal } from './refusal.js';
 import { checkDoor, decodeFields, urlOf, type Door } from './request.js';
 import type { Trade } from './trade.js';
-import { ControlError } from './trades.js';
 
 export interface ControlParts {
   readonly platform: Platform;

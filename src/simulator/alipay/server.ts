@@ -5,14 +5,15 @@ import { Holds } from '../holds.js';
 import { serveHttp, text, type HttpReply } from '../http.js';
 import { Notifier } from '../notifier.js';
 import { BoundedRecord } from '../record.js';
+import { readStateFile, StateFile, type StateFormat } from '../state-file.js';
 import { AlipayControl } from './control.js';
-import { answerControl } from './control-http.js';
+import { answerAlipayControl } from './control-http.js';
 import { answerGateway, type Gateway, type GatewayEvent } from './gateway.js';
 import { keysFrom, newKeyPair, type AlipayKeys } from './keys.js';
 import { Notifications } from './notifications.js';
 import type { Platform } from './operations.js';
 import { Refunds } from './refunds.js';
-import { readState, StateFile } from './state.js';
+import type { Trade } from './trade.js';
 import { Book } from './trades.js';
 
 export interface AlipaySimulatorOptions {
@@ -64,6 +65,12 @@ export interface AlipaySimulator extends AsyncDisposable {
   stop(): Promise<void>;
 }
 
+interface State {
+  readonly keys: AlipayKeys;
+  readonly trades: readonly Trade[];
+}
+
+const STATE: StateFormat = { format: 'paystate alipay simulator 1', amounts: ['total', 'paid', 'amount'] };
 const DAY_MS = 86_400_000;
 const EVENTS_MAX = 10_000;
 /** Eight deliveries (alipay.md section 6). */
@@ -71,7 +78,7 @@ const GAPS_MS = [4, 10, 10, 60, 120, 360, 900].map((minutes) => minutes * 60_000
 
 export async function startAlipaySimulator(options: AlipaySimulatorOptions = {}): Promise<AlipaySimulator> {
   const { host = '127.0.0.1', appId = '2021000000000001', sellerId = '2088000000000001', log = () => undefined } = options;
-  const saved = options.stateFile === undefined ? null : readState(options.stateFile, log);
+  const saved = options.stateFile === undefined ? null : readStateFile<State>(options.stateFile, STATE, log);
   const keys = keysFrom({ given: options.keys, saved: saved?.keys, appPublicKeyPem: options.appPublicKeyPem });
   const clock = new VirtualClock(options.now);
   const stopping = new AbortController();
@@ -97,7 +104,7 @@ export async function startAlipaySimulator(options: AlipaySimulatorOptions = {})
     now: () => clock.now(),
   });
 
-  const state = options.stateFile === undefined ? null : new StateFile(options.stateFile, () => ({ keys, trades: book.trades() }));
+  const state = options.stateFile === undefined ? null : new StateFile<State>(options.stateFile, STATE, () => ({ keys, trades: book.trades() }));
   const book = new Book(
     {
       now: () => clock.now(),
@@ -146,7 +153,7 @@ export async function startAlipaySimulator(options: AlipaySimulatorOptions = {})
   const gatewayServer = await serveHttp({ host, port: options.port ?? 0 }, (request) =>
     request.path === '/gateway.do' ? watched(() => answerGateway(gateway, request)) : text(404, 'text/plain', 'not found\n'),
   );
-  const controlServer = await serveHttp({ host, port: options.controlPort ?? 0 }, (request) => watched(() => answerControl(control, request))).catch(
+  const controlServer = await serveHttp({ host, port: options.controlPort ?? 0 }, (request) => watched(() => answerAlipayControl(control, request))).catch(
     async (error: unknown) => {
       await gatewayServer.close();
       throw error;

@@ -2,6 +2,7 @@
  * The platform's book. An order becomes a trade when the buyer acts; a trade is paid, refunded and closed by the rules of
  * alipay.md sections 7 and 8. Expiry and the end of the refund window happen when somebody looks or the clock is advanced.
  */
+import { ControlError } from '../control-error.js';
 import { randomInt } from 'node:crypto';
 import type { Content } from './content.js';
 import { beijing } from './format.js';
@@ -14,11 +15,6 @@ export interface BookOptions {
   readonly refundWindowMs: number;
   onEvent(event: TradeEvent): void;
   onChange(): void;
-}
-
-/** What a control operation cannot do, in the words of whoever runs the simulator. */
-export class ControlError extends Error {
-  override readonly name = 'ControlError';
 }
 
 export class Book {

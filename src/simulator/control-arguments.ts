@@ -1,6 +1,5 @@
-import { FAULT_KINDS, type Fault } from '../faults.js';
-import { NOTIFICATION_MODES, type NotificationPlan } from './notifications.js';
-import { ControlError } from './trades.js';
+import { ControlError } from './control-error.js';
+import { FAULT_KINDS, type Fault } from './faults.js';
 
 /** The JSON body of a control request: what is wrong with it is said in a sentence. */
 export class Arguments {
@@ -68,8 +67,10 @@ export class Arguments {
     });
   }
 
-  plan(): NotificationPlan {
-    return present({ mode: this.oneOf('mode', NOTIFICATION_MODES), times: this.count('times') });
+  /** Of notifications: how the next ones are told. */
+  plan<Mode extends string>(modes: readonly Mode[]): { readonly mode: Mode; readonly times?: number } {
+    const times = this.count('times');
+    return { mode: this.oneOf('mode', modes), ...(times === undefined ? {} : { times }) };
   }
 }
 
