@@ -201,19 +201,21 @@ function watch(client: rpc.PaymentServiceClient, paymentId: string) {
     for (;;) {
       const event = waiting.shift();
       if (event !== undefined) return event;
-      const message = await inTime(messages.next(), 'no event on the stream');
+      const message = await messages.next();
       if (message.done === true) throw new Error('the stream ended');
       if (message.value.kind?.$case === 'events') waiting.push(...message.value.kind.value.events);
     }
   };
+  const until = async (status: PaymentStatus): Promise<rpc.PaymentEvent> => {
+    for (;;) {
+      const event = await next();
+      if (event.status === status) return event;
+    }
+  };
   return {
-    next,
-    async until(status: PaymentStatus): Promise<rpc.PaymentEvent> {
-      for (;;) {
-        const event = await next();
-        if (event.status === status) return event;
-      }
-    },
+    // The limit is for the event: bookmarks keep a stream lively on which nothing happens.
+    next: () => inTime(next(), 'no event on the stream'),
+    until: (status: PaymentStatus) => inTime(until(status), `no change to ${statusName(status)} on the stream`),
     [Symbol.asyncDispose]() {
       stream.on('error', () => undefined);
       stream.cancel();
