@@ -2,8 +2,9 @@
  * One unit of work: a transaction that carries many operations. This file alone knows how a batch is read and written; the
  * domain sees locked entities and decides synchronously.
  */
-import type { EntityManager, FilterQuery, MikroORM } from '@mikro-orm/postgresql';
+import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import { LockMode } from '@mikro-orm/postgresql';
+import { CompiledQuery } from 'kysely';
 import { Notification } from '../notification/notification.js';
 import { DomainError, paymentNotFound } from '../payment/errors.js';
 import { PaidOrder } from '../payment/paid-order.js';
@@ -250,12 +251,11 @@ class BatchView implements View {
   }
 
   private async lockPayments(ids: readonly PaymentId[], orders: readonly OrderKey[]): Promise<void> {
-    const wanted: FilterQuery<Payment>[] = [];
-    if (ids.length > 0) wanted.push({ id: { $in: [...ids] } });
-    wanted.push(...orders.map(orderOnly));
+    // An order's payment never changes, and no new one can appear under the lock of its name: the id may be read before it is locked.
+    const ofOrders = await this.lookUp<{ id: string }>('select t.id from payment t', ORDER_COLUMNS, orders.map(orderValues));
+    const wanted = [...new Set([...ids, ...ofOrders.map(({ id }) => id)])];
     if (wanted.length === 0) return;
-    const where = wanted.length === 1 ? wanted[0]! : { $or: wanted };
-    const found = await this.em.find(Payment, where, { lockMode: LockMode.PESSIMISTIC_WRITE, orderBy: { id: 'asc' } });
+    const found = await this.em.find(Payment, { id: { $in: wanted } }, { lockMode: LockMode.PESSIMISTIC_WRITE, orderBy: { id: 'asc' } });
     for (const payment of found) this.remember(payment);
   }
 
@@ -269,22 +269,31 @@ class BatchView implements View {
     const keys = operations.flatMap(({ request, payments }) => {
       if (request === undefined) return [];
       const appId = request.appId ?? this.payments.get(payments?.[0] ?? '')?.appId;
-      return appId === undefined ? [] : [{ appId, method: request.method, requestId: request.requestId }];
+      return appId === undefined ? [] : [[appId, request.method, request.requestId]];
     });
-    if (keys.length === 0) return;
-    for (const record of await this.em.find(RequestRecord, { $or: keys })) this.remember(record);
+    const known = await this.lookUp<{ appId: string; method: string; requestId: string }>(
+      'select t.app_id as "appId", t.method, t.request_id as "requestId" from request t', ['app_id', 'method', 'request_id'], keys,
+    );
+    if (known.length === 0) return;
+    for (const record of await this.em.find(RequestRecord, { $or: known })) this.remember(record);
   }
 
   private async loadPaidOrders(): Promise<void> {
-    if (this.payments.size === 0) return;
-    const keys = [...this.payments.values()].map(({ appId, orderId }) => ({ appId, orderId }));
-    for (const paidOrder of await this.em.find(PaidOrder, { $or: keys })) this.remember(paidOrder);
+    const keys = [...this.payments.values()].map(({ appId, orderId }) => [appId, orderId]);
+    const known = await this.lookUp<{ appId: string; orderId: string }>(
+      'select t.app_id as "appId", t.order_id as "orderId" from paid_order t', ['app_id', 'order_id'], keys,
+    );
+    if (known.length === 0) return;
+    for (const paidOrder of await this.em.find(PaidOrder, { $or: known })) this.remember(paidOrder);
   }
 
   private async loadNotifications(keys: readonly NotificationKey[], orders: readonly OrderKey[]): Promise<void> {
-    if (keys.length === 0 && orders.length === 0) return;
-    const waiting = orders.map((order) => ({ ...orderOnly(order), status: { $in: ['ORPHAN' as const, 'STORED' as const] } }));
-    const rows = await this.em.find(Notification, { $or: [...keys, ...waiting] }, { orderBy: { receivedAt: 'asc' } });
+    const select = 'select t.id from notification t';
+    const byKey = await this.lookUp<{ id: string }>(select, ['platform', 'notification_id'], keys.map(({ platform, notificationId }) => [platform, notificationId]));
+    const waiting = await this.lookUp<{ id: string }>(select, ORDER_COLUMNS, orders.map(orderValues), `t.status in ('ORPHAN', 'STORED')`);
+    const ids = new Set([...byKey, ...waiting].map(({ id }) => id));
+    if (ids.size === 0) return;
+    const rows = await this.em.find(Notification, { id: { $in: [...ids] } }, { orderBy: { receivedAt: 'asc' } });
     for (const row of rows) {
       this.remember(row);
       if (row.merchantOrderNo === null || (row.status !== 'ORPHAN' && row.status !== 'STORED')) continue;
@@ -292,14 +301,20 @@ class BatchView implements View {
       this.waiting.set(name, [...(this.waiting.get(name) ?? []), row]);
     }
   }
+
+  /** The rows that have any of some keys, by one statement however many keys there are; a list of alternatives would be planned anew. */
+  private async lookUp<Row>(select: string, columns: readonly string[], keys: readonly (readonly string[])[], condition = 'true'): Promise<Row[]> {
+    if (keys.length === 0) return [];
+    const lists = columns.map((_column, at) => keys.map((key) => key[at]));
+    const unnested = `unnest(${columns.map((_column, at) => `$${at + 1}::text[]`).join(', ')}) as k (${columns.join(', ')})`;
+    const same = columns.map((column) => `t.${column} = k.${column}`).join(' and ');
+    const query = CompiledQuery.raw(`${select} join ${unnested} on ${same} where ${condition}`, lists);
+    return (await this.em.getKysely().executeQuery<Row>(query)).rows;
+  }
 }
 
-const orderOnly = ({ platform, merchantAccount, merchantOrderNo, platformOrderTime }: OrderKey) => ({
-  platform,
-  merchantAccount,
-  merchantOrderNo,
-  platformOrderTime,
-});
+const ORDER_COLUMNS = ['platform', 'merchant_account', 'merchant_order_no', 'platform_order_time'];
+const orderValues = (key: OrderKey): string[] => [key.platform, key.merchantAccount, key.merchantOrderNo, key.platformOrderTime];
 
 const orderText = (key: OrderKey): string =>
   JSON.stringify([key.platform, key.merchantAccount, key.merchantOrderNo, key.platformOrderTime]);
