@@ -3,16 +3,18 @@ import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import { systemClock, type Clock } from './clock.js';
-import { ConfigError, type AlipaySettings, type Config } from './config.js';
+import { ConfigError, type Config } from './config.js';
 import { openFeed } from './feed/feed.js';
 import type { Logger } from './logger.js';
 import { notificationPath, openNotificationEntrance } from './notification/entrance.js';
 import { applyWaiting } from './notification/receive-notification.js';
 import type { Deps } from './payment/deps.js';
-import { PlatformRegistry } from './payment/platform-registry.js';
-import { createAlipayAdapter } from './platform/alipay/adapter.js';
+import { PlatformRegistry, type PlatformAccount } from './payment/platform-registry.js';
+import { readAccounts, type Account } from './platform/accounts.js';
+import { alarming } from './platform/alarm.js';
+import { limited } from './platform/limits.js';
 import { PageTokens } from './rpc/page-token.js';
-import { startAlipaySimulator, type AlipaySimulator } from './simulator/alipay/server.js';
+import type { Simulators } from './simulator/simulators.js';
 import { startEmbeddedPostgres } from './store/embedded-postgres.js';
 import { migrateUp, migrationStatus } from './store/migrate.js';
 import { openOrm } from './store/orm.js';
@@ -25,7 +27,7 @@ export interface App {
   readonly databaseUrl: string;
   /** Whether PostgreSQL is the embedded one. */
   readonly embedded: boolean;
-  readonly simulator: AlipaySimulator | null;
+  readonly simulators: Simulators | null;
   readonly deps: Deps;
   readonly worker: SyncWorker;
   /** Ends everything in order: calls under way finish, watches are told where to resume, nothing acknowledged is lost. */
@@ -35,14 +37,11 @@ export interface App {
 export interface AppOptions {
   readonly clock?: Clock;
   readonly log: Logger;
-  /** A simulator that runs already, for tests with several servers. */
-  readonly simulator?: AlipaySimulator;
   /** Tests look at what is due themselves. */
   readonly manualSync?: boolean;
 }
 
 const POSTGRES_MIN = 140_000;
-const SIMULATOR_ACCOUNT = 'alipay';
 
 export const VERSION = (JSON.parse(readFileSync(findPackageJson(), 'utf8')) as { version: string }).version;
 
@@ -65,7 +64,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
 
   async function compose(): Promise<App> {
     // Loading gRPC and the contract takes as long as PostgreSQL takes to come up: both at once.
-    const [database, simulator, { startRpcServer }] = await Promise.all([openDatabase(), openSimulator(), import('./rpc/server.js')]);
+    const [database, simulators, { startRpcServer }] = await Promise.all([openDatabase(), openSimulators(), import('./rpc/server.js')]);
     const { orm, databaseUrl, keepAfterFailure } = database;
 
     const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });
@@ -79,7 +78,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     const entrance = await openNotificationEntrance(ready, { ...config.notifications, log });
     closers.push(async () => await entrance[Symbol.asyncDispose]());
     const baseUrl = config.notifications.baseUrl ?? `http://127.0.0.1:${entrance.port}`;
-    const platforms = new PlatformRegistry(adaptersOf(config, simulator, baseUrl));
+    const platforms = new PlatformRegistry(connect(simulators === null ? config.platforms : accountsOf(simulators), baseUrl, log));
     const worker = new SyncWorker(() => deps!, log);
 
     deps = {
@@ -95,7 +94,14 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     closers.push(async () => await worker[Symbol.asyncDispose]());
 
     const server = await startRpcServer(
-      { ...deps, feed, pages: new PageTokens(config.tokenKey), version: VERSION, feedHealth: () => feed.health() },
+      {
+        ...deps,
+        feed,
+        pages: new PageTokens(config.tokenKey),
+        version: VERSION,
+        feedHealth: () => feed.health(),
+        entranceHealth: () => entrance.health(),
+      },
       { ...config.grpc, log },
     );
     closers.push(async () => {
@@ -111,7 +117,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
       notificationPort: entrance.port,
       databaseUrl,
       embedded: config.databaseUrl === null,
-      simulator,
+      simulators,
       deps,
       worker,
       stop: closeAll,
@@ -139,38 +145,28 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     return { orm, databaseUrl, keepAfterFailure: { release: () => (ours.stop = true) } };
   }
 
-  async function openSimulator(): Promise<AlipaySimulator | null> {
-    if (options.simulator !== undefined) return options.simulator;
+  async function openSimulators(): Promise<Simulators | null> {
     if (config.simulator === null) return null;
-    const simulator = await startAlipaySimulator({
-      port: config.simulator.gatewayPort,
-      controlPort: config.simulator.controlPort,
-      stateFile: join(config.dataDir, 'simulator.json'),
-      // The platform's own answers may come in either order of members.
-      signFirstEvery: 5,
-      now: () => clock.now(),
-    });
-    closers.push(async () => await simulator.stop());
-    return simulator;
+    const { startSimulators } = await import('./simulator/simulators.js');
+    const { port } = config.simulator;
+    const simulators = await startSimulators({ port, stateFolder: config.dataDir, now: () => clock.now() });
+    closers.push(async () => await simulators[Symbol.asyncDispose]());
+    return simulators;
   }
 }
 
-function adaptersOf(config: Config, simulator: AlipaySimulator | null, baseUrl: string) {
-  const settings: AlipaySettings | null =
-    config.alipay ??
-    (simulator === null
-      ? null
-      : {
-          merchantAccount: SIMULATOR_ACCOUNT,
-          appId: simulator.appId,
-          sellerId: simulator.sellerId,
-          gatewayUrl: simulator.gatewayUrl,
-          appPrivateKey: simulator.appPrivateKeyPem,
-          alipayPublicKey: simulator.alipayPublicKeyPem,
-        });
-  if (settings === null) return [];
-  const notifyUrl = new URL(notificationPath('ALIPAY', settings.merchantAccount), baseUrl).href;
-  return [createAlipayAdapter({ ...settings, notifyUrl })];
+function connect(accounts: readonly Account[], baseUrl: string, log: Logger): PlatformAccount[] {
+  return accounts.map(({ platform, account, apps, limits, connect: connectAccount }) => {
+    const notificationUrl = new URL(notificationPath(platform, account), baseUrl).href;
+    return { adapter: limited(alarming(connectAccount(notificationUrl), log), limits), apps };
+  });
+}
+
+/** The simulators are configured like any platform. */
+function accountsOf({ platforms }: Simulators): readonly Account[] {
+  const { accounts, faults } = readAccounts(platforms, (path) => readFileSync(path, 'utf8'));
+  if (faults.length > 0) throw new Error(faults.join('; '));
+  return accounts;
 }
 
 function trustOf(config: Config): (appId: string, reporter: string) => boolean {

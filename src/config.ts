@@ -1,7 +1,8 @@
 /** The environment as a Config. This is the only file that reads it; every fault is named at once. */
 import { readFileSync } from 'node:fs';
-import { resolve } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import { readAccounts, simulatedParts, type Account } from './platform/accounts.js';
 
 export interface Config {
   readonly production: boolean;
@@ -11,22 +12,13 @@ export interface Config {
   readonly migrateAtStart: boolean;
   readonly grpc: { readonly host: string; readonly port: number; readonly reflection: boolean };
   readonly notifications: { readonly host: string; readonly port: number; readonly baseUrl: string | null };
-  /** Null: no simulator. */
-  readonly simulator: { readonly gatewayPort: number; readonly controlPort: number } | null;
-  readonly alipay: AlipaySettings | null;
+  /** Null: no simulators. Else the port of their control; the platforms follow on the next three, on any free ones for 0. */
+  readonly simulator: { readonly port: number } | null;
+  readonly platforms: readonly Account[];
   /** Null: every reporter is trusted, as in development. Else `app:reporter` pairs; `*` stands for any. */
   readonly trustedReporters: readonly string[] | null;
   readonly tokenKey: string;
   readonly logLevel: string;
-}
-
-export interface AlipaySettings {
-  readonly merchantAccount: string;
-  readonly appId: string;
-  readonly sellerId: string;
-  readonly gatewayUrl: string;
-  readonly appPrivateKey: string;
-  readonly alipayPublicKey: string;
 }
 
 /** Carries one readable sentence for each fault. */
@@ -52,13 +44,8 @@ const environment = z.object({
   PAYSTATE_NOTIFICATION_BASE_URL: z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).optional(),
   PAYSTATE_SIMULATOR: flag.optional(),
   PAYSTATE_SIMULATOR_PORT: port.default(50053),
-  PAYSTATE_SIMULATOR_CONTROL_PORT: port.default(50054),
-  PAYSTATE_ALIPAY_ACCOUNT: z.string().regex(/^[\w.-]{1,64}$/).default('alipay'),
-  PAYSTATE_ALIPAY_APP_ID: z.string().optional(),
-  PAYSTATE_ALIPAY_SELLER_ID: z.string().optional(),
-  PAYSTATE_ALIPAY_GATEWAY_URL: z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).default('https://openapi.alipay.com/gateway.do'),
-  PAYSTATE_ALIPAY_APP_PRIVATE_KEY: z.string().optional(),
-  PAYSTATE_ALIPAY_PUBLIC_KEY: z.string().optional(),
+  PAYSTATE_PLATFORMS: z.string().optional(),
+  PAYSTATE_PLATFORMS_FILE: z.string().optional(),
   PAYSTATE_TRUSTED_REPORTERS: z.string().optional(),
   PAYSTATE_TOKEN_KEY: z.string().min(16, 'must have at least 16 characters').optional(),
   PAYSTATE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
@@ -66,8 +53,8 @@ const environment = z.object({
 
 type Environment = z.infer<typeof environment>;
 
-/** Secrets that may come as a file: `<NAME>_FILE` names it. */
-const FROM_FILE = ['DATABASE_URL', 'PAYSTATE_ALIPAY_APP_PRIVATE_KEY', 'PAYSTATE_ALIPAY_PUBLIC_KEY', 'PAYSTATE_TOKEN_KEY'];
+/** What may come as a file: `<NAME>_FILE` names it. */
+const FROM_FILE = ['DATABASE_URL', 'PAYSTATE_PLATFORMS', 'PAYSTATE_TOKEN_KEY'];
 
 /** Reads the configuration, or throws a ConfigError that names every fault. */
 export function readConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
@@ -83,17 +70,22 @@ export function readConfig(env: Readonly<Record<string, string | undefined>> = p
 
 function configOf(env: Environment, faults: string[]): Config {
   const production = env.NODE_ENV === 'production';
-  const alipay = alipayOf(env, faults);
-  const simulated = env.PAYSTATE_SIMULATOR ?? (!production && alipay === null);
+  const platforms = platformsOf(env, faults);
+  const simulated = env.PAYSTATE_SIMULATOR ?? (!production && env.PAYSTATE_PLATFORMS === undefined);
 
   if (production && simulated) faults.push('PAYSTATE_SIMULATOR: simulators are refused in production');
-  if (production && alipay !== null && isLocal(alipay.gatewayUrl)) {
-    faults.push('PAYSTATE_ALIPAY_GATEWAY_URL: a gateway on this machine is a simulator and refused in production');
+  if (simulated && env.PAYSTATE_PLATFORMS !== undefined) {
+    faults.push('PAYSTATE_SIMULATOR: simulators stand for the platforms; PAYSTATE_PLATFORMS has others');
+  }
+  for (const account of production ? platforms : []) {
+    for (const part of simulatedParts(account)) {
+      faults.push(`PAYSTATE_PLATFORMS: ${account.platform} account ${account.account}: ${part} and refused in production`);
+    }
   }
   if (production && env.DATABASE_URL === undefined) faults.push('DATABASE_URL: required in production');
   if (production && env.PAYSTATE_TOKEN_KEY === undefined) faults.push('PAYSTATE_TOKEN_KEY: required in production');
-  if (alipay !== null && env.PAYSTATE_NOTIFICATION_BASE_URL === undefined) {
-    faults.push('PAYSTATE_NOTIFICATION_BASE_URL: required, the platform must know where to send notifications');
+  if (platforms.length > 0 && env.PAYSTATE_NOTIFICATION_BASE_URL === undefined) {
+    faults.push('PAYSTATE_NOTIFICATION_BASE_URL: required, the platforms must know where to send notifications');
   }
 
   return {
@@ -111,34 +103,28 @@ function configOf(env: Environment, faults: string[]): Config {
       port: env.PAYSTATE_NOTIFICATION_PORT,
       baseUrl: env.PAYSTATE_NOTIFICATION_BASE_URL ?? null,
     },
-    simulator: simulated
-      ? { gatewayPort: env.PAYSTATE_SIMULATOR_PORT, controlPort: env.PAYSTATE_SIMULATOR_CONTROL_PORT }
-      : null,
-    alipay,
+    simulator: simulated ? { port: env.PAYSTATE_SIMULATOR_PORT } : null,
+    platforms,
     trustedReporters: env.PAYSTATE_TRUSTED_REPORTERS?.split(',').map((pair) => pair.trim()) ?? (production ? [] : null),
     tokenKey: env.PAYSTATE_TOKEN_KEY ?? 'development page tokens',
     logLevel: env.PAYSTATE_LOG_LEVEL,
   };
 }
 
-function alipayOf(env: Environment, faults: string[]): AlipaySettings | null {
-  const needed = {
-    PAYSTATE_ALIPAY_APP_ID: env.PAYSTATE_ALIPAY_APP_ID,
-    PAYSTATE_ALIPAY_SELLER_ID: env.PAYSTATE_ALIPAY_SELLER_ID,
-    PAYSTATE_ALIPAY_APP_PRIVATE_KEY: env.PAYSTATE_ALIPAY_APP_PRIVATE_KEY,
-    PAYSTATE_ALIPAY_PUBLIC_KEY: env.PAYSTATE_ALIPAY_PUBLIC_KEY,
-  };
-  const missing = Object.entries(needed).filter(([, value]) => value === undefined);
-  if (missing.length === Object.keys(needed).length) return null;
-  for (const [name] of missing) faults.push(`${name}: required once any PAYSTATE_ALIPAY_ setting is given`);
-  return {
-    merchantAccount: env.PAYSTATE_ALIPAY_ACCOUNT,
-    appId: env.PAYSTATE_ALIPAY_APP_ID ?? '',
-    sellerId: env.PAYSTATE_ALIPAY_SELLER_ID ?? '',
-    gatewayUrl: env.PAYSTATE_ALIPAY_GATEWAY_URL,
-    appPrivateKey: env.PAYSTATE_ALIPAY_APP_PRIVATE_KEY ?? '',
-    alipayPublicKey: env.PAYSTATE_ALIPAY_PUBLIC_KEY ?? '',
-  };
+/** Paths in it are relative to its own file, or to where the service is started. */
+function platformsOf(env: Environment, faults: string[]): readonly Account[] {
+  if (env.PAYSTATE_PLATFORMS === undefined) return [];
+  let json: unknown;
+  try {
+    json = JSON.parse(env.PAYSTATE_PLATFORMS);
+  } catch (error) {
+    faults.push(`PAYSTATE_PLATFORMS: is not JSON (${error instanceof Error ? error.message : String(error)})`);
+    return [];
+  }
+  const folder = env.PAYSTATE_PLATFORMS_FILE === undefined ? '.' : dirname(env.PAYSTATE_PLATFORMS_FILE);
+  const read = readAccounts(json, (path) => readFileSync(resolve(folder, path), 'utf8').trim());
+  faults.push(...read.faults.map((fault) => `PAYSTATE_PLATFORMS: ${fault}`));
+  return read.accounts;
 }
 
 /** An empty variable means an absent one; `<NAME>_FILE` is read where `<NAME>` itself is absent. */
@@ -156,5 +142,3 @@ function withFiles(env: Readonly<Record<string, string | undefined>>, faults: st
   }
   return given;
 }
-
-const isLocal = (url: string): boolean => /^(localhost|127\.|\[::1\]|0\.0\.0\.0)/.test(new URL(url).hostname);

@@ -12,10 +12,16 @@ export function welcome(app: App, config: Config): string {
     `  notifications  http://${config.notifications.host}:${app.notificationPort}/notifications/<platform>/<account>`,
     app.embedded ? `  PostgreSQL     embedded, data in ${config.dataDir}` : '  PostgreSQL     DATABASE_URL',
   ];
-  if (app.simulator !== null) {
-    lines.push(`  Alipay         simulated at ${app.simulator.gatewayUrl}`, `  buyer          ${app.simulator.controlUrl}`);
+  if (app.simulators !== null) {
+    const { alipay, wechatpay, unionpay, controlUrl } = app.simulators;
+    lines.push(
+      `  Alipay         simulated at ${alipay.gatewayUrl}`,
+      `  WeChat Pay     simulated at ${wechatpay.baseUrl}`,
+      `  UnionPay       simulated at ${unionpay.gatewayUrl}`,
+      `  buyer          ${controlUrl}`,
+    );
   }
-  if (config.grpc.reflection) lines.push('', '  Paste into another terminal:', '', ...commands(address, app.simulator?.controlUrl ?? null));
+  if (config.grpc.reflection) lines.push('', '  Paste into another terminal:', '', ...commands(address, app.simulators?.controlUrl ?? null));
   return `${lines.join('\n')}\n\n`;
 }
 

@@ -4,9 +4,10 @@ import { CheckoutKind, PaymentStatus, Platform, RefundRetry, RefundStatus, type 
 import * as rpc from '../src/gen/payment/v1/payment_service.js';
 import type { FaultKind } from '../src/simulator/faults.js';
 import type { NotificationMode } from '../src/simulator/alipay/notifications.js';
+import { alipayAccount } from '../src/simulator/accounts.js';
 import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/alipay/server.js';
 import { Notification } from '../src/notification/notification.js';
-import { startTestApp, type TestApp } from './support/app.js';
+import { accountsOf, startTestApp, type TestApp } from './support/app.js';
 import { initiated, refundOf, registered, reported, yuan } from './support/requests.js';
 import { until } from './support/until.js';
 
@@ -18,7 +19,7 @@ const now = (): Date => new Date(Date.now() + aheadMs);
 
 beforeAll(async () => {
   simulator = await startAlipaySimulator({ now, refundSpacingMs: 0 });
-  service = await startTestApp({ simulator, clock: { now }, manualSync: true });
+  service = await startTestApp({ config: { platforms: accountsOf({ alipay: [alipayAccount(simulator)] }) }, clock: { now }, manualSync: true });
 });
 afterAll(async () => {
   await service[Symbol.asyncDispose]();
@@ -80,7 +81,7 @@ test('created, paid by the buyer, notified, partly and then fully refunded', asy
 test('the page checkout is a signed form that the platform accepts', async () => {
   const payment = await create({
     subject: `A "pot" of <tea> & 'cake' 茶`,
-    kind: { $case: 'initiated', value: { checkoutKind: CheckoutKind.CHECKOUT_KIND_PAGE, returnUrl: 'https://shop.example/back?a=1&b=2', buyerId: '' } },
+    kind: { $case: 'initiated', value: { checkoutKind: CheckoutKind.CHECKOUT_KIND_PAGE, returnUrl: 'https://shop.example/back?a=1&b=2', buyerId: '', buyerIp: '' } },
   });
   const html = String(payment.checkout?.form?.value);
   const unescape = (text: string): string => text.replace(/&(amp|lt|gt|quot|#39);/g, (_, name: string) => ({ amp: '&', lt: '<', gt: '>', quot: '"', '#39': "'" })[name]!);
@@ -125,6 +126,8 @@ test('a platform that takes no calls leaves nothing placed and says so', async (
   const request = initiated();
   simulator.control.faults.add({ operation: 'alipay.trade.precreate', kind: 'rate-limit' });
   await expect(service.payments.createPayment(request)).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'PLATFORM_UNREACHABLE', metadata: { platform_code: 'isv.app-call-limited' } });
+  // The pause that the platform asked for.
+  aheadMs += 1_001;
   await expect(service.payments.createPayment(request)).resolves.toMatchObject({ replayed: true, payment: { status: S.PAYMENT_STATUS_PENDING } });
 });
 
@@ -209,7 +212,7 @@ test('another amount than asked for goes to review with both values kept', async
 });
 
 test('a notification that comes before its payment is recorded waits for it', async () => {
-  const elsewhere = await startTestApp({ simulator, manualSync: true });
+  const elsewhere = await startTestApp({ config: { platforms: accountsOf({ alipay: [alipayAccount(simulator)] }) }, manualSync: true });
   const { payment: placed } = await elsewhere.payments.createPayment(initiated());
   simulator.control.notificationPlan({ mode: 'never' });
   simulator.control.buyerPays(placed!.merchantOrderNo);

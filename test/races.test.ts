@@ -6,8 +6,9 @@ import { Payment } from '../src/payment/payment.js';
 import { isLegalTransition } from '../src/payment/payment-status.js';
 import { PaymentLogEntry } from '../src/payment/payment-log.js';
 import { Refund } from '../src/refund/refund.js';
+import { alipayAccount } from '../src/simulator/accounts.js';
 import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/alipay/server.js';
-import { startTestApp, type SeenError, type TestApp } from './support/app.js';
+import { accountsOf, startTestApp, type SeenError, type TestApp } from './support/app.js';
 import { freshDatabase, type FreshDatabase } from './support/database.js';
 import { initiated, refundOf, registered, reported } from './support/requests.js';
 import { startServiceProcess, type ServiceProcess } from './support/service-process.js';
@@ -19,14 +20,11 @@ let far: ServiceProcess;
 beforeAll(async () => {
   database = await freshDatabase();
   simulator = await startAlipaySimulator({ refundSpacingMs: 0 });
-  near = await startTestApp({ databaseUrl: database.url, simulator });
+  const platforms = { alipay: [alipayAccount(simulator)] };
+  near = await startTestApp({ databaseUrl: database.url, config: { platforms: accountsOf(platforms) } });
   far = await startServiceProcess({
     DATABASE_URL: database.url,
-    PAYSTATE_ALIPAY_APP_ID: simulator.appId,
-    PAYSTATE_ALIPAY_SELLER_ID: simulator.sellerId,
-    PAYSTATE_ALIPAY_GATEWAY_URL: simulator.gatewayUrl,
-    PAYSTATE_ALIPAY_APP_PRIVATE_KEY: simulator.appPrivateKeyPem,
-    PAYSTATE_ALIPAY_PUBLIC_KEY: simulator.alipayPublicKeyPem,
+    PAYSTATE_PLATFORMS: JSON.stringify(platforms),
     PAYSTATE_NOTIFICATION_BASE_URL: `http://127.0.0.1:${near.app.notificationPort}`,
   });
 });

@@ -7,6 +7,7 @@ import { migrateUp, migrationStatus } from '../store/migrate.js';
 import { rm } from 'node:fs/promises';
 import { callMethod } from './call.js';
 import { runDemo } from './demo.js';
+import { runSimulators } from './simulator.js';
 
 /** 0 ok, 1 error, 2 usage, 78 configuration. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
@@ -18,10 +19,14 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
 
   program
     .command('reset')
-    .description('delete the data of the embedded database and of the simulator')
+    .description('delete the data of the embedded database and of the simulators')
     .option('--yes', 'really')
     .action(resetCommand);
-  program.command('demo').description('one payment from creation to refund, through the real wire formats').action(demoCommand);
+  program.command('demo').description('a payment at each platform from creation to refund, through the real wire formats').action(demoCommand);
+  program
+    .command('simulator')
+    .description('the simulated platforms alone, and the configuration of a service that uses them')
+    .action(async () => await runSimulators(readConfig()));
   program
     .command('call')
     .description('call any method: paystate call payment.v1.PaymentService/GetPayment -d \'{"ref":{"payment_id":"…"}}\'')

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import type { Deps } from '../payment/deps.js';
 import { PLATFORMS, type HttpReply, type PlatformAdapter } from '../payment/platform.js';
 import type { Logger } from '../logger.js';
+import { Quarantine } from './quarantine.js';
 import { receiveNotification } from './receive-notification.js';
 
 const BODY_MAX_BYTES = 64 * 1024;
@@ -11,6 +12,8 @@ const REQUEST_TIMEOUT_MS = 5_000;
 
 export interface NotificationEntrance extends AsyncDisposable {
   readonly port: number;
+  /** Since the start: what was refused, and how much of it was written down. */
+  health(): { readonly refused: bigint; readonly quarantined: bigint };
 }
 
 /** `ready` gives null until the application can store what comes in. */
@@ -18,10 +21,11 @@ export async function openNotificationEntrance(
   ready: () => Deps | null,
   options: { host: string; port: number; log: Logger },
 ): Promise<NotificationEntrance> {
+  const quarantine = new Quarantine();
   const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
     const deps = ready();
     if (deps === null) return send(response, plain(503, 'starting'));
-    handle(deps, request)
+    handle(deps, quarantine, request)
       .catch((error: unknown): HttpReply => {
         options.log.error({ err: error, path: request.url?.slice(0, 200) }, 'notification not stored');
         return adapterOf(deps, request)?.replies.failed ?? plain(500, 'failed');
@@ -33,6 +37,7 @@ export async function openNotificationEntrance(
 
   return {
     port: (server.address() as AddressInfo).port,
+    health: () => ({ refused: BigInt(quarantine.refused), quarantined: BigInt(quarantine.kept) }),
     async [Symbol.asyncDispose]() {
       server.closeIdleConnections();
       await new Promise<void>((resolve) => server.close(() => resolve()));
@@ -45,7 +50,7 @@ export function notificationPath(platform: string, merchantAccount: string): str
   return `/notifications/${platform.toLowerCase()}/${encodeURIComponent(merchantAccount)}`;
 }
 
-async function handle(deps: Deps, request: IncomingMessage): Promise<HttpReply> {
+async function handle(deps: Deps, quarantine: Quarantine, request: IncomingMessage): Promise<HttpReply> {
   const adapter = adapterOf(deps, request);
   if (adapter === undefined) return plain(404, 'no such entrance');
   if (request.method !== 'POST') return plain(405, 'POST only');
@@ -56,7 +61,7 @@ async function handle(deps: Deps, request: IncomingMessage): Promise<HttpReply> 
   const headers = Object.fromEntries(
     Object.entries(request.headers).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])),
   );
-  return await receiveNotification(deps, adapter, { headers, body, receivedAt: deps.clock.now() });
+  return await receiveNotification(deps, quarantine, adapter, { headers, body, receivedAt: deps.clock.now() });
 }
 
 function adapterOf(deps: Deps, request: IncomingMessage): PlatformAdapter | undefined {

@@ -5,26 +5,62 @@ import { isSettled } from '../payment/payment-status.js';
 import type { Delivery, PlatformAdapter, Reading } from '../payment/platform.js';
 import { contentHash, keptHeaders } from './delivery.js';
 
-/** Kept at most; a flood of forgeries must not fill the disk. Beyond it deliveries are refused without a row. */
-const QUARANTINE_MAX = 10_000;
+type Unverified = Extract<Reading, { verified: false }>;
 
-/**
- * Puts unverified input aside, one row for each content, and has the payment that it claims to be about looked at: a genuine
- * notification that was damaged on its way is then found by the query.
- */
-export async function quarantine(
-  deps: Deps,
-  adapter: PlatformAdapter,
-  delivery: Delivery,
-  reading: Extract<Reading, { verified: false }>,
-): Promise<void> {
-  const at = deps.clock.now();
+/** Rows kept at most; a flood of forgeries must not fill the disk. */
+const ROWS_MAX = 10_000;
+/** Of a flood only this many a second are written down, after a first burst; the others are refused all the same, and counted. */
+const KEPT_PER_SECOND = 50;
+const BURST = 1_000;
+const SECOND_MS = 1_000;
+
+/** Puts unverified input aside, one row for each content. It changes nothing, and cannot take the database's time from what does. */
+export class Quarantine {
+  private budget = BURST;
+  private filledAt: number | null = null;
+  private isFull = false;
+  private countedAt: number | null = null;
+  /** Since the start: what was refused, and how much of it was written down. */
+  refused = 0;
+  kept = 0;
+
+  async put(deps: Deps, adapter: PlatformAdapter, delivery: Delivery, reading: Unverified): Promise<void> {
+    this.refused += 1;
+    const at = deps.clock.now();
+    if (!this.mayKeep(at) || (await this.hasNoRoom(deps, at))) return;
+    await keep(deps, adapter, delivery, reading, at);
+    this.kept += 1;
+    // A genuine notification that was damaged on its way is found by asking about what it claims.
+    if (reading.claimedOrderNo !== null) await askAboutClaim(deps, adapter, reading.claimedOrderNo);
+  }
+
+  private mayKeep(at: Date): boolean {
+    const now = at.getTime();
+    const elapsed = Math.max(0, now - (this.filledAt ?? now));
+    this.filledAt = now;
+    this.budget = Math.min(BURST, this.budget + (elapsed * KEPT_PER_SECOND) / SECOND_MS);
+    if (this.budget < 1) return false;
+    this.budget -= 1;
+    return true;
+  }
+
+  private async hasNoRoom(deps: Deps, at: Date): Promise<boolean> {
+    if (this.countedAt === null || at.getTime() - this.countedAt >= SECOND_MS) {
+      this.countedAt = at.getTime();
+      const [row] = await deps.orm.em
+        .fork()
+        .execute<[{ rows: string }]>(`select count(*)::text as rows from (select 1 from notification where status = 'QUARANTINED' limit ${ROWS_MAX}) kept`);
+      this.isFull = BigInt(row.rows) >= ROWS_MAX;
+    }
+    return this.isFull;
+  }
+}
+
+async function keep(deps: Deps, adapter: PlatformAdapter, delivery: Delivery, reading: Unverified, at: Date): Promise<void> {
   await deps.orm.em.fork().execute(
     `insert into notification (id, platform, merchant_account, notification_id, content_hash, status, merchant_order_no,
        platform_order_time, why, headers, body, deliveries, received_at)
-     select ?, ?, ?, null, ?, 'QUARANTINED', ?, '', ?, ?::jsonb, decode(?, 'hex'), 1, ?
-      where (select count(*) from (select 1 from notification where status = 'QUARANTINED' limit ${QUARANTINE_MAX}) kept)
-            < ${QUARANTINE_MAX}
+     values (?, ?, ?, null, ?, 'QUARANTINED', ?, '', ?, ?::jsonb, decode(?, 'hex'), 1, ?)
      on conflict (platform, content_hash) where status = 'QUARANTINED'
      do update set deliveries = least(notification.deliveries + 1, 2147483647)`,
     [
@@ -39,7 +75,6 @@ export async function quarantine(
       at.toISOString(),
     ],
   );
-  if (reading.claimedOrderNo !== null) await askAboutClaim(deps, adapter, reading.claimedOrderNo);
 }
 
 async function askAboutClaim(deps: Deps, adapter: PlatformAdapter, merchantOrderNo: string): Promise<void> {

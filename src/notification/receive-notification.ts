@@ -8,7 +8,7 @@ import { joinRefundReport } from '../refund/join-refund-report.js';
 import type { OrderKey, View } from '../store/unit-of-work.js';
 import { contentHash, keptHeaders } from './delivery.js';
 import { Notification } from './notification.js';
-import { quarantine } from './quarantine.js';
+import type { Quarantine } from './quarantine.js';
 
 export type VerifiedReading = Extract<Reading, { verified: true }>;
 
@@ -16,10 +16,10 @@ export type VerifiedReading = Extract<Reading, { verified: true }>;
  * Takes one delivery: verified, stored and applied in one unit of work, and only then acknowledged. Unverified input is put aside
  * and changes nothing. Rejects when the delivery could not be stored; then it must not be acknowledged.
  */
-export async function receiveNotification(deps: Deps, adapter: PlatformAdapter, delivery: Delivery): Promise<HttpReply> {
+export async function receiveNotification(deps: Deps, quarantine: Quarantine, adapter: PlatformAdapter, delivery: Delivery): Promise<HttpReply> {
   const reading = adapter.readNotification(delivery);
   if (!reading.verified) {
-    await quarantine(deps, adapter, delivery, reading);
+    await quarantine.put(deps, adapter, delivery, reading);
     return adapter.replies.refused;
   }
 
@@ -42,10 +42,7 @@ async function storeAndApply(deps: Deps, adapter: PlatformAdapter, delivery: Del
       if (known === undefined) view.add(row);
       else known.deliveries += 1;
 
-      const payment = view.paymentOfOrder(order);
-      if (payment === undefined || row.status === 'APPLIED') return false;
-      applyNotification(view, { row, payment, reading }, view.act({ type: 'PLATFORM', id: adapter.platform }));
-      return true;
+      return applyStored(view, { row, order, reading });
     },
   });
   if (wake) deps.wakeSync();
@@ -69,8 +66,15 @@ async function storeAlone(
   });
 }
 
-/** Joins a stored notification into its payment. */
-export function applyNotification(
+/** Joins a stored notification into the payment of its order, unless there is none or it was joined before; answers whether it did. */
+export function applyStored(view: View, { row, order, reading }: { row: Notification; order: OrderKey; reading: VerifiedReading }): boolean {
+  const payment = view.paymentOfOrder(order);
+  if (payment === undefined || row.status === 'APPLIED') return false;
+  applyNotification(view, { row, payment, reading }, view.act({ type: 'PLATFORM', id: order.platform }));
+  return true;
+}
+
+function applyNotification(
   view: View,
   target: { row: Notification; payment: Payment; reading: VerifiedReading },
   act: Act,
@@ -96,15 +100,17 @@ export function applyNotification(
 export function applyWaiting(adapters: (payment: Payment) => PlatformAdapter | undefined) {
   return (view: View, payment: Payment, act: Act): void => {
     for (const row of view.waitingNotifications(payment)) {
-      const reading = adapters(payment)?.readNotification({
-        headers: row.headers,
-        body: Buffer.from(row.body),
-        receivedAt: row.receivedAt,
-      });
+      const adapter = adapters(payment);
+      const reading = adapter === undefined ? null : readStored(adapter, row);
       if (reading?.verified !== true) continue;
       applyNotification(view, { row, payment, reading }, { ...act, actor: { type: 'PLATFORM', id: payment.platform } });
     }
   };
+}
+
+/** As it was when it came: a signature must be fresh at that moment, not now. */
+export function readStored(adapter: PlatformAdapter, { headers, body, receivedAt }: Notification): Reading {
+  return adapter.readNotification({ headers, body: Buffer.from(body), receivedAt });
 }
 
 function newRow(adapter: PlatformAdapter, delivery: Delivery, reading: VerifiedReading, at: Date): Notification {
@@ -128,7 +134,7 @@ function newRow(adapter: PlatformAdapter, delivery: Delivery, reading: VerifiedR
   } satisfies Notification);
 }
 
-function orderOf(adapter: PlatformAdapter, reading: VerifiedReading): OrderKey {
+export function orderOf(adapter: PlatformAdapter, reading: VerifiedReading): OrderKey {
   const { merchantOrderNo, platformOrderTime } = reading.order;
   return { platform: adapter.platform, merchantAccount: adapter.merchantAccount, merchantOrderNo, platformOrderTime };
 }

@@ -1,6 +1,6 @@
 import type { OrderKey } from '../store/unit-of-work.js';
 import type { Deps } from './deps.js';
-import { DomainError } from './errors.js';
+import { DomainError, fieldInvalid } from './errors.js';
 import { earlierRequest, rememberRequest, requestKey, type RequestOf } from './idempotency.js';
 import { platformNumber, uuidv7 } from './ids.js';
 import type { Money } from './money.js';
@@ -32,6 +32,7 @@ export interface Initiated {
   readonly checkout: CheckoutKind;
   readonly returnUrl: string | null;
   readonly buyerId: string | null;
+  readonly buyerIp: string | null;
 }
 
 /** Another service placed the order; this one records it and keeps it true. */
@@ -56,9 +57,10 @@ export async function createPayment(
   input: CreatePayment,
   signal?: AbortSignal,
 ): Promise<{ payment: Payment; replayed: boolean }> {
-  const merchantAccount = input.merchantAccount ?? deps.platforms.defaultAccount(input.platform);
+  const merchantAccount = input.merchantAccount ?? deps.platforms.defaultAccount(input.platform, input.appId);
   const now = deps.clock.now();
   const id = uuidv7(now);
+  requireOrderable(deps, input, merchantAccount, now);
   const order = orderOf(deps, input, { platform: input.platform, merchantAccount, id, at: now });
   const recorded = await deps.work.run(
     {
@@ -86,6 +88,26 @@ export async function createPayment(
   const payment = recorded.payment ?? (await deps.orm.em.fork().findOneOrFail(Payment, { id: recorded.id }));
   const unplaced = payment.origin === 'INITIATED' && payment.checkout === null && isOpen(payment.status);
   return { payment: unplaced ? await placeOrder(deps, payment) : payment, replayed: recorded.replayed };
+}
+
+const NEED_FIELDS = { buyerId: 'initiated.buyer_id', buyerIp: 'initiated.buyer_ip' } as const;
+
+/** What only the platform's adapter knows about a request, said before anything is recorded. */
+function requireOrderable(deps: Deps, { platform, kind }: CreatePayment, merchantAccount: string, now: Date): void {
+  if (kind.origin === 'REGISTERED') {
+    const byTime = (deps.platforms.find(platform, merchantAccount)?.orderTime(now) ?? '') !== '';
+    if (!byTime || kind.platformOrderTime !== '') return;
+    throw fieldInvalid({ field: 'registered.platform_order_time', description: `is required: ${platform} knows an order by it` });
+  }
+  const { checkouts } = deps.platforms.adapter(platform, merchantAccount);
+  const needs = checkouts[kind.checkout];
+  if (needs === undefined) {
+    const offered = Object.keys(checkouts).join(', ');
+    throw fieldInvalid({ field: 'initiated.checkout_kind', description: `${platform} offers ${offered}` });
+  }
+  const missing = needs.filter((need) => kind[need] === null);
+  if (missing.length === 0) return;
+  throw fieldInvalid(...missing.map((need) => ({ field: NEED_FIELDS[need], description: `is required for ${kind.checkout} at ${platform}` })));
 }
 
 function orderOf(
@@ -117,6 +139,7 @@ function fieldsOf(input: CreatePayment, at: Date) {
     checkoutKind: initiated ? kind.checkout : null,
     returnUrl: initiated ? kind.returnUrl : null,
     buyerId: initiated ? kind.buyerId : null,
+    buyerIp: initiated ? kind.buyerIp : null,
     expireAt: input.expireAt ?? (initiated ? new Date(at.getTime() + DEFAULT_EXPIRY_MS) : null),
   };
 }

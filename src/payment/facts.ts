@@ -83,7 +83,7 @@ export const NO_FACTS: Facts = {};
 export function derive(facts: Facts, refunds: RefundSums): Derived {
   const { paid, negative, resolution } = facts;
 
-  if (resolution !== undefined && decisiveFacts(facts).every((fact) => resolution.covers.includes(fact))) {
+  if (resolution !== undefined && isResolved(facts)) {
     if (resolution.decision !== 'PAID') return settled(resolution.decision);
     return externalRefund(facts, refunds) ?? settled(paidStatus(paidAmount(facts), refunds.refunded));
   }
@@ -106,6 +106,12 @@ export function derive(facts: Facts, refunds: RefundSums): Derived {
     return review('SYNC_EXHAUSTED');
   }
   return settled(facts.open?.status ?? 'PENDING');
+}
+
+/** Whether a decision covers every decisive fact; one that it did not see opens the question again. */
+export function isResolved(facts: Facts): boolean {
+  const { resolution } = facts;
+  return resolution !== undefined && decisiveFacts(facts).every((fact) => resolution.covers.includes(fact));
 }
 
 /** What was paid, in minor units; zero when nothing was. */

@@ -35,7 +35,7 @@ export async function findPayment(deps: Reads, ref: PaymentRef): Promise<Payment
   }
 
   const { platform, merchantOrderNo, platformOrderTime } = ref;
-  const merchantAccount = ref.merchantAccount ?? deps.platforms.defaultAccount(platform);
+  const merchantAccount = ref.merchantAccount ?? deps.platforms.defaultAccount(platform, null);
   const time = platformOrderTime === '' ? {} : { platformOrderTime };
   const [payment, second] = await em.find(Payment, { platform, merchantAccount, merchantOrderNo, ...time }, { limit: 2 });
   if (second !== undefined) {

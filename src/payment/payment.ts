@@ -40,7 +40,8 @@ import type { ReviewReason } from './review-reason.js';
 
 export type PaymentId = string & { readonly brand?: 'PaymentId' };
 export type PaymentOrigin = 'INITIATED' | 'REGISTERED';
-export type PaymentFlag = 'DUPLICATE_PAYMENT';
+/** DEFECTIVE_SUCCESS: paid, with a defect on the platform's side that its settlement bill may correct. */
+export type PaymentFlag = 'DUPLICATE_PAYMENT' | 'DEFECTIVE_SUCCESS';
 
 /** What evidence did: APPLIED, DUPLICATE (facts unchanged), STALE (recorded, nothing visible changed), CONFLICT (now in REVIEW). */
 export type ApplyOutcome = 'APPLIED' | 'DUPLICATE' | 'STALE' | 'CONFLICT';
@@ -81,6 +82,7 @@ const schema = defineEntity({
     checkout: p.json<Checkout>().strictNullable(),
     returnUrl: p.text().strictNullable(),
     buyerId: p.text().strictNullable(),
+    buyerIp: p.text().strictNullable(),
     closeRequestedAt: p.datetime(3).strictNullable(),
     expireAt: p.datetime(3).strictNullable(),
     paidAt: p.datetime(3).strictNullable(),
@@ -110,6 +112,7 @@ export interface NewPayment {
   readonly checkoutKind: CheckoutKind | null;
   readonly returnUrl: string | null;
   readonly buyerId: string | null;
+  readonly buyerIp: string | null;
   readonly expireAt: Date | null;
 }
 
@@ -189,7 +192,9 @@ export class Payment extends schema.class {
     this.lastEvidenceSource = source;
     if (source === 'QUERY' || source === 'NOTIFICATION' || source === 'SETTLEMENT_BILL') this.lastVerifiedAt = act.at;
     if (evidence.class === 'PAID' && !evidence.refundable) this.refundAllowed = false;
-    return this.join(facts, refunds, act, text);
+    const outcome = this.join(facts, refunds, act, text);
+    if (evidence.class === 'PAID' && evidence.defective === true) this.flag('DEFECTIVE_SUCCESS', `platform says ${evidence.word}`, act);
+    return outcome;
   }
 
   /** Applies the word of a trusted reporter to a registered payment, along legal edges only. */
@@ -268,11 +273,14 @@ export class Payment extends schema.class {
   }
 
   flagDuplicate(act: Act): void {
-    if (this.flags.includes('DUPLICATE_PAYMENT')) return;
-    this.flags = [...this.flags, 'DUPLICATE_PAYMENT'];
+    this.flag('DUPLICATE_PAYMENT', `order ${this.orderId} of ${this.appId} was already paid by another payment`, act);
+  }
+
+  private flag(flag: PaymentFlag, reason: string, act: Act): void {
+    if (this.flags.includes(flag)) return;
+    this.flags = [...this.flags, flag];
     this.version += 1;
     this.updatedAt = act.at;
-    const reason = `order ${this.orderId} of ${this.appId} was already paid by another payment`;
     this.append(act, { kind: 'PAYMENT_CHANGED', reason }, { from: this.status, versioned: true });
   }
 
@@ -311,6 +319,9 @@ export class Payment extends schema.class {
         return joinNegative(facts, { status: evidence.status, at: evidence.at, notFound: false });
       case 'MONEY_UNCLEAR':
         return joinUnclear(facts, evidence.at);
+      case 'ATTEMPT_FAILED':
+        if (!this.isExpired(evidence.at, NOT_FOUND_MARGIN_MS)) return facts;
+        return joinNegative(facts, { status: 'FAILED', at: evidence.at, notFound: false });
       case 'NOT_FOUND':
         if (!this.isExpired(evidence.at, NOT_FOUND_MARGIN_MS)) return facts;
         return joinNegative(facts, { status: 'CLOSED', at: evidence.at, notFound: true });

@@ -32,6 +32,7 @@ async function place(deps: Deps, payment: Payment): Promise<Payment> {
       expireAt: payment.expireAt!,
       returnUrl: payment.returnUrl,
       buyerId: payment.buyerId,
+      buyerIp: payment.buyerIp,
     },
     { at, signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) },
   );
@@ -67,6 +68,8 @@ function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout
   const repeated = payment.facts.open !== undefined || !isOpen(payment.status);
   if (outcome.meaning === 'FINAL' && !repeated) {
     joinEvidence(view, payment, { evidence: { class: 'NEGATIVE_FINAL', status: 'FAILED', at, word: outcome.code }, source }, act);
+  } else if (outcome.meaning === 'MONEY_UNCLEAR') {
+    joinEvidence(view, payment, { evidence: { class: 'MONEY_UNCLEAR', at, word: outcome.code }, source }, act);
   } else if (outcome.meaning !== 'CONFLICT') {
     view.syncDue(payment, act.at);
   }

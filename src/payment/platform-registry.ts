@@ -1,9 +1,19 @@
 import { DomainError } from './errors.js';
 import type { PlatformAdapter, PlatformName } from './platform.js';
 
+/** A merchant account, and the applications whose payments go to it unless they name another; empty: every application's. */
+export interface PlatformAccount {
+  readonly adapter: PlatformAdapter;
+  readonly apps: readonly string[];
+}
+
 /** The configured adapters, one for each merchant account. */
 export class PlatformRegistry {
-  constructor(private readonly adapters: readonly PlatformAdapter[]) {}
+  private readonly adapters: readonly PlatformAdapter[];
+
+  constructor(private readonly accounts: readonly PlatformAccount[]) {
+    this.adapters = accounts.map(({ adapter }) => adapter);
+  }
 
   /** PLATFORM_NOT_CONFIGURED when there is no such account. */
   adapter(platform: PlatformName, merchantAccount: string): PlatformAdapter {
@@ -18,15 +28,15 @@ export class PlatformRegistry {
     return this.adapters.find((one) => one.platform === platform && one.merchantAccount === merchantAccount);
   }
 
-  /** The first configured account of a platform, for requests that name none. */
-  defaultAccount(platform: PlatformName): string {
-    const adapter = this.adapters.find((one) => one.platform === platform);
-    if (adapter !== undefined) return adapter.merchantAccount;
-    throw new DomainError('PLATFORM_NOT_CONFIGURED', `no account of ${platform} is configured here`, { metadata: { platform } });
-  }
-
-  of(platform: PlatformName): readonly PlatformAdapter[] {
-    return this.adapters.filter((one) => one.platform === platform);
+  /**
+   * The account for requests that name none: the application's own, else the first that is for every application; the first of all
+   * where the request names no application either.
+   */
+  defaultAccount(platform: PlatformName, appId: string | null): string {
+    const accounts = this.accounts.filter(({ adapter }) => adapter.platform === platform);
+    const account = appId === null ? accounts[0] : (accounts.find(({ apps }) => apps.includes(appId)) ?? accounts.find(({ apps }) => apps.length === 0));
+    if (account !== undefined) return account.adapter.merchantAccount;
+    throw new DomainError('PLATFORM_NOT_CONFIGURED', `no account of ${platform}${appId === null ? '' : ` for ${appId}`} is configured here`, { metadata: { platform } });
   }
 
   all(): readonly PlatformAdapter[] {

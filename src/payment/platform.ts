@@ -22,8 +22,14 @@ export interface PlatformAdapter {
   /** Sends a refund. Repeating it with the same refund number moves money at most once. */
   refund(refund: NewRefund, call: Call): Promise<RefundReport>;
   queryRefund(refund: RefundIdentity, call: Call): Promise<RefundReport>;
-  /** Verifies and reads one delivery over its raw bytes. Does no network call. */
+  /** Verifies and reads one delivery over its raw bytes. Waits for no network call. */
   readNotification(delivery: Delivery): Reading;
+  /** The settlement bill of one Beijing day (`yyyy-MM-dd`); null where the platform has none, for it is not made yet or was empty. */
+  downloadBill(day: string, call: Call): Promise<CallOutcome<Bill | null>>;
+  /** The checkouts it offers, each with what a request must bring for it. */
+  readonly checkouts: Readonly<Partial<Record<CheckoutKind, readonly CheckoutNeed[]>>>;
+  /** Operations that are left alone for a while, since the platform did not answer them lately; an adapter by itself has none. */
+  readonly openCircuits?: readonly string[];
   /** How the platform wants a delivery answered. */
   readonly replies: Readonly<Record<'stored' | 'refused' | 'failed', HttpReply>>;
 }
@@ -37,8 +43,11 @@ export interface Call {
 /** What the platform did with a call that asked it to do something. */
 export type CallOutcome<T> =
   | { readonly kind: 'ACCEPTED'; readonly value: T }
-  /** Definitely not done. What to make of it: a final refusal, a reason to query, or a number that belongs to another order. */
-  | (Failure & { readonly kind: 'REJECTED'; readonly meaning: 'FINAL' | 'QUERY' | 'CONFLICT' })
+  /**
+   * Not done as asked. What to make of it: a final refusal, a reason to query, a number that belongs to another order, or money that
+   * may have moved nevertheless.
+   */
+  | (Failure & { readonly kind: 'REJECTED'; readonly meaning: 'FINAL' | 'QUERY' | 'CONFLICT' | 'MONEY_UNCLEAR' })
   /** It may or may not have been done: time-out, 5xx, HTML, bad or missing signature. */
   | (Failure & { readonly kind: 'UNKNOWN' })
   /** Nothing was sent. */
@@ -55,6 +64,7 @@ export interface Failure {
 }
 
 export type CheckoutKind = 'QR_CODE' | 'PAGE' | 'WAP' | 'APP' | 'JSAPI';
+export type CheckoutNeed = 'buyerId' | 'buyerIp';
 
 export interface NewOrder {
   readonly merchantOrderNo: string;
@@ -64,8 +74,9 @@ export interface NewOrder {
   readonly checkout: CheckoutKind;
   readonly expireAt: Date;
   readonly returnUrl: string | null;
-  /** The platform's id of the buyer, where the checkout kind needs it. */
+  /** The platform's id of the buyer, and the address of the buyer's device, where the checkout needs them. */
   readonly buyerId: string | null;
+  readonly buyerIp: string | null;
 }
 
 /** What the buyer needs in order to pay. */
@@ -83,8 +94,9 @@ export interface OrderIdentity {
 
 export interface NewRefund extends RefundIdentity {
   readonly amount: Money;
-  /** The amount of the whole payment; some platforms want it beside the refund's. */
+  /** Amount and time of the whole payment; some platforms want them beside the refund's. */
   readonly paid: Money;
+  readonly paidAt: Date;
   readonly reason: string;
   /** Counts sends of this refund: a definite refusal of a repeated send is no proof that the first one failed. */
   readonly attempt: number;
@@ -107,6 +119,8 @@ export type PaymentEvidence = {
   readonly word: string;
 } & (
   | { readonly class: 'AWAITING_BUYER' | 'IN_PROGRESS' | 'INCONCLUSIVE' | 'UNMAPPED' | 'NOT_FOUND' | 'MONEY_UNCLEAR' }
+  /** The buyer could not pay and may try again until the order expires. */
+  | { readonly class: 'ATTEMPT_FAILED' }
   | ({ readonly class: 'PAID' } & PaidEvidence)
   | { readonly class: 'NEGATIVE_FINAL'; readonly status: NegativeStatus }
 );
@@ -120,6 +134,8 @@ export interface PaidEvidence {
   readonly refundedTotal: bigint | null;
   /** False once the platform refuses any refund of it. */
   readonly refundable: boolean;
+  /** Paid, with a defect on the platform's side that its bill may correct. */
+  readonly defective?: boolean;
 }
 
 export interface PaymentReport {
@@ -146,6 +162,12 @@ export interface RefundReport {
   readonly failure: Failure | null;
   /** True where nothing can have happened at the platform: it was not reached, or refused at the door. */
   readonly notExecuted: boolean;
+  /** A refusal that a query by the same number has confirmed: there is no such refund at the platform. */
+  readonly confirmed?: boolean;
+  /** Money may have moved otherwise than was asked. */
+  readonly moneyUnclear?: boolean;
+  /** The platform used a word that has no mapping. */
+  readonly unmapped?: boolean;
 }
 
 export interface Delivery {
@@ -177,3 +199,33 @@ export type Reading =
       /** The order it claims to be about, unproven; null where it cannot be read. */
       readonly claimedOrderNo: string | null;
     };
+
+/** A settlement bill that was downloaded and proven whole; its rows are read from disk as they are asked for. */
+export interface Bill extends AsyncDisposable {
+  readonly rows: AsyncIterable<BillRow>;
+}
+
+/** One movement of money by the platform's books. */
+export interface BillRow {
+  readonly kind: 'PAYMENT' | 'REFUND';
+  /** The order that it belongs to; of a refund the paid one's. Empty where the bill does not say. */
+  readonly merchantOrderNo: string;
+  readonly platformTransactionId: string;
+  /** Of a refund; both empty for payments, the second where the bill does not say. */
+  readonly platformRefundNo: string;
+  readonly platformRefundId: string;
+  /** Positive, for payments and refunds alike. */
+  readonly amount: Money;
+  /** What the platform keeps, in minor units; negative where it gives a fee back. */
+  readonly fee: bigint;
+  readonly at: Date;
+  /** Whether the money has moved; a bill also lists refunds that are under way or came to nothing. */
+  readonly state: 'DONE' | 'OPEN' | 'FAILED';
+  /** The platform's own words for what it is. */
+  readonly word: string;
+}
+
+/** What is wrong with a bill that cannot be read as one; thrown by the iteration over its rows. */
+export class BillError extends Error {
+  override readonly name = 'BillError';
+}

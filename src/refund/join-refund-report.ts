@@ -14,6 +14,9 @@ export function joinRefundReport(
   const { payment, refunds, refund } = target;
   const before = refund.status;
   const outcome = refund.apply(report, source, act.at);
+  if (report.moneyUnclear === true) {
+    payment.joinEvidence({ class: 'MONEY_UNCLEAR', at: report.at, word: report.word }, source, refunds, act);
+  }
 
   if (outcome === 'AMOUNT_MISMATCH') {
     payment.mismatchRefund(refund.id, refund.amount, report.amount ?? 0n, refunds, act);
@@ -31,10 +34,16 @@ export function joinRefundReport(
     reason: `platform says ${report.word}`,
     occurredAt: report.at,
     error: report.failure,
-    evidence: { refund_from: before, refund_to: refund.status, amount: `${refund.amount} ${refund.currency}` },
+    evidence: {
+      refund_from: before,
+      refund_to: refund.status,
+      amount: `${refund.amount} ${refund.currency}`,
+      ...(report.unmapped === true ? { class: 'UNMAPPED', word: report.word } : {}),
+    },
   } as const;
   const visible = payment.settleRefunds(refunds, act, text);
-  // A refund may move without moving the payment's money; the log shows that, too. Repeated answers of queries are not news.
-  if (!visible && (outcome === 'CHANGED' || source !== 'QUERY')) payment.note(act, text);
+  // A refund may move without moving the payment's money; the log shows that, too. Repeated answers of queries are not news, words
+  // without a mapping always are.
+  if (!visible && (outcome === 'CHANGED' || source !== 'QUERY' || report.unmapped === true)) payment.note(act, text);
   return outcome;
 }

@@ -143,6 +143,7 @@ export class Refund extends schema.class {
       ...this.identity(payment),
       amount: this.money,
       paid: { currency: payment.currency, minorUnits: payment.paidAmount },
+      paidAt: payment.paidAt ?? payment.createdAt,
       reason: this.reason,
       attempt: this.attempts,
     };
@@ -150,7 +151,8 @@ export class Refund extends schema.class {
 
   private targetOf(report: RefundReport, source: RefundReportSource): RefundStatus | null {
     if (report.status === 'UNCHANGED') return null;
-    const refusedAgain = report.status === 'FAILED' && source === 'SYNC_REPLY' && (this.attempts > 1 || this.status === 'UNKNOWN');
+    const unconfirmed = source === 'SYNC_REPLY' && report.confirmed !== true;
+    const refusedAgain = report.status === 'FAILED' && unconfirmed && (this.attempts > 1 || this.status === 'UNKNOWN');
     return refusedAgain ? 'UNKNOWN' : report.status;
   }
 

@@ -1,7 +1,11 @@
 /** Requests of the contract as inputs of the domain. */
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import type * as ops from '../gen/payment/v1/operations_service.js';
+import { NotificationStatus as NotificationStatusCode } from '../gen/payment/v1/operations_service.js';
 import * as rpc from '../gen/payment/v1/payment_service.js';
+import type { NotificationFilter } from '../notification/list-notifications.js';
+import type { NotificationStatus } from '../notification/notification.js';
 import type { ClosePayment } from '../payment/close-payment.js';
 import type { CreatePayment } from '../payment/create-payment.js';
 import { fieldInvalid } from '../payment/errors.js';
@@ -38,13 +42,13 @@ const ref = z
 const refs = z.array(ref).min(1, 'at least one is required').max(BATCH_MAX, `at most ${BATCH_MAX}`);
 
 const initiated = z
-  .object({ checkoutKind: field.checkoutKind, returnUrl: field.text(256), buyerId: field.orNull(field.id) })
+  .object({ checkoutKind: field.checkoutKind, returnUrl: field.text(256), buyerId: field.orNull(field.id), buyerIp: field.text(45) })
   .superRefine((value, context) => {
     if (value.returnUrl !== '' && !/^https?:\/\/[^\s]+$/.test(value.returnUrl)) {
       context.addIssue({ code: 'custom', path: ['returnUrl'], message: 'must be an http(s) address' });
     }
-    if (value.checkoutKind === 'JSAPI' && value.buyerId === null) {
-      context.addIssue({ code: 'custom', path: ['buyerId'], message: 'is required for JSAPI' });
+    if (value.buyerIp !== '' && isIP(value.buyerIp) === 0) {
+      context.addIssue({ code: 'custom', path: ['buyerIp'], message: 'must be an IP address' });
     }
   });
 const registered = z.object({
@@ -74,9 +78,6 @@ const createPayment = z
     if (value.initiated !== undefined && value.subject === '') {
       context.addIssue({ code: 'custom', path: ['subject'], message: 'is required for initiated payments' });
     }
-    if (value.registered !== undefined && value.platform === 'UNIONPAY' && value.registered.platformOrderTime === '') {
-      context.addIssue({ code: 'custom', path: ['registered', 'platformOrderTime'], message: 'is required for UnionPay (txnTime)' });
-    }
   });
 
 export function decodeCreatePayment(request: rpc.CreatePaymentRequest, call: Call, now: Date): CreatePayment {
@@ -90,6 +91,7 @@ export function decodeCreatePayment(request: rpc.CreatePaymentRequest, call: Cal
           checkout: initiate.checkoutKind,
           returnUrl: initiate.returnUrl === '' ? null : initiate.returnUrl,
           buyerId: initiate.buyerId,
+          buyerIp: initiate.buyerIp === '' ? null : initiate.buyerIp,
         } as const)
       : ({ origin: 'REGISTERED', ...register! } as const);
   const body = { ...rest, expireAt: expireTime, kind };
@@ -270,6 +272,25 @@ export function decodeWaitForPayment(request: rpc.WaitForPaymentRequest) {
 
 export const decodeVerifyPaymentLog = (request: ops.VerifyPaymentLogRequest) =>
   decode(z.object({ paymentId: field.uuid }), request).paymentId;
+
+const explainPayment = z.object({ ref });
+export const decodeExplainPayment = (request: ops.ExplainPaymentRequest): PaymentRef => decode(explainPayment, request).ref;
+
+const NOTIFICATION_STATUSES = ['APPLIED', 'STORED', 'ORPHAN', 'QUARANTINED'] as const satisfies readonly NotificationStatus[];
+const listNotifications = z.object({
+  platform: field.optionalPlatform,
+  status: field.optionally(field.known(NotificationStatusCode, 'NOTIFICATION_STATUS_', NOTIFICATION_STATUSES)),
+  merchantOrderNo: field.orNull(field.id),
+  pageSize: field.pageSize,
+  pageToken: field.pageToken,
+});
+export function decodeListNotifications(request: ops.ListNotificationsRequest): { filter: NotificationFilter; size: number; token: string } {
+  const { pageSize: size, pageToken: token, ...filter } = decode(listNotifications, request);
+  return { filter, size, token };
+}
+
+export const decodeReplayNotification = (request: ops.ReplayNotificationRequest): string =>
+  decode(z.object({ notificationId: field.uuid }), request).notificationId;
 
 export const decodeDescribeStatusMachine = (request: ops.DescribeStatusMachineRequest) => {
   const { paymentId } = decode(z.object({ paymentId: field.optionalUuid }), request);

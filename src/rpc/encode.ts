@@ -1,8 +1,11 @@
 /** Values of the domain as messages of the contract. */
 import type { Duration } from '../gen/google/protobuf/duration.js';
 import type { Timestamp } from '../gen/google/protobuf/timestamp.js';
+import * as ops from '../gen/payment/v1/operations_service.js';
 import * as pb from '../gen/payment/v1/payment.js';
 import * as rpc from '../gen/payment/v1/payment_service.js';
+import type { Notification } from '../notification/notification.js';
+import type { Explanation } from '../payment/explain-payment.js';
 import type { PaymentRef } from '../payment/get-payment.js';
 import type { Payment } from '../payment/payment.js';
 import type { PaymentLogEntry } from '../payment/payment-log.js';
@@ -126,6 +129,43 @@ export function encodeLogEntry(entry: PaymentLogEntry): pb.PaymentLogEntry {
     recordedTime: encodeTime(entry.recordedAt),
     prevHash: entry.prevHash ?? '',
     hash: entry.hash,
+  };
+}
+
+export function encodeNotification(notification: Omit<Notification, 'body' | 'headers'>): ops.Notification {
+  return {
+    notificationId: notification.id,
+    platform: platformCode(notification.platform),
+    merchantAccount: notification.merchantAccount,
+    platformNotificationId: notification.notificationId ?? '',
+    status: codeOf(ops.NotificationStatus, 'NOTIFICATION_STATUS_', notification.status),
+    merchantOrderNo: notification.merchantOrderNo ?? '',
+    paymentId: notification.paymentId ?? '',
+    outcome: codeOf(rpc.ApplyOutcome, 'APPLY_OUTCOME_', notification.outcome),
+    why: notification.why,
+    deliveries: notification.deliveries,
+    receiveTime: encodeTime(notification.receivedAt),
+    applyTime: encodeTime(notification.appliedAt),
+  };
+}
+
+export function encodeExplanation(explanation: Explanation): ops.ExplainPaymentResponse {
+  const { payment, rule, facts, nextSyncAt, blockedBy, suggestedAct, unmappedWords } = explanation;
+  return {
+    payment: encodePayment(payment, nextSyncAt),
+    rule,
+    facts: facts.map(({ name, text, source, at }) => ({
+      name,
+      text,
+      source: codeOf(pb.EvidenceSource, 'EVIDENCE_SOURCE_', source),
+      occurredTime: encodeTime(at),
+    })),
+    lastQueryTime: encodeTime(explanation.lastQueryAt),
+    lastNotificationTime: encodeTime(explanation.lastNotificationAt),
+    nextSyncTime: encodeTime(nextSyncAt),
+    blockedBy,
+    suggestedAct,
+    unmappedWords: [...unmappedWords],
   };
 }
 

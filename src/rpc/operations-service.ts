@@ -1,20 +1,36 @@
 /** The handlers of OperationsService. */
 import * as ops from '../gen/payment/v1/operations_service.js';
 import type { FeedHealth } from '../feed/feed.js';
+import { listNotifications } from '../notification/list-notifications.js';
+import { replayNotification } from '../notification/replay-notification.js';
 import type { Deps } from '../payment/deps.js';
 import { DomainError } from '../payment/errors.js';
+import { explainPayment } from '../payment/explain-payment.js';
 import { findPayment } from '../payment/get-payment.js';
 import { verifyPaymentLog } from '../payment/list-payment-logs.js';
 import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
 import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS, type PaymentStatus } from '../payment/payment-status.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
 import { getSystemHealth } from '../stats/get-system-health.js';
-import { decodeDescribeStatusMachine, decodeVerifyPaymentLog } from './decode.js';
-import { codeOf, encodeDuration, encodeTime, paymentStatusCode, platformCode, refundStatusCode } from './encode.js';
+import { decodeDescribeStatusMachine, decodeExplainPayment, decodeListNotifications, decodeReplayNotification, decodeVerifyPaymentLog } from './decode.js';
+import {
+  codeOf,
+  encodeDuration,
+  encodeExplanation,
+  encodeNotification,
+  encodePayment,
+  encodeTime,
+  paymentStatusCode,
+  platformCode,
+  refundStatusCode,
+} from './encode.js';
+import type { PageTokens } from './page-token.js';
 
 export interface OperationsDeps extends Deps {
   readonly version: string;
+  readonly pages: PageTokens;
   readonly feedHealth: () => FeedHealth;
+  readonly entranceHealth: () => ops.EntranceHealth;
 }
 
 export function operationsHandlers(deps: OperationsDeps) {
@@ -37,7 +53,11 @@ export function operationsHandlers(deps: OperationsDeps) {
         version: deps.version,
         uptime: encodeDuration(performance.now() - startedAt),
         database: { version: health.databaseVersion, latency: encodeDuration(health.databaseLatencyMs) },
-        platforms: health.platforms.map(({ platform, merchantAccount }) => ({ platform: platformCode(platform), merchantAccount })),
+        platforms: health.platforms.map(({ platform, merchantAccount, openCircuits }) => ({
+          platform: platformCode(platform),
+          merchantAccount,
+          openCircuits: [...openCircuits],
+        })),
         sync: { waiting: health.sync.waiting, due: health.sync.due, oldestDueTime: encodeTime(health.sync.oldestDueAt) },
         unsettled: health.unsettled.map((row) => ({
           platform: platformCode(row.platform),
@@ -56,15 +76,34 @@ export function operationsHandlers(deps: OperationsDeps) {
           status: codeOf(ops.NotificationStatus, 'NOTIFICATION_STATUS_', row.status),
           count: row.count,
         })),
+        unmappedWords: health.unmappedWords.map(({ platform, word, count, last }) => ({
+          platform: platformCode(platform),
+          word,
+          count,
+          lastTime: encodeTime(last),
+        })),
+        entrance: deps.entranceHealth(),
       };
     },
 
-    explainPayment: later('ExplainPayment'),
+    explainPayment: async (request: ops.ExplainPaymentRequest): Promise<ops.ExplainPaymentResponse> => {
+      return encodeExplanation(await explainPayment(deps, decodeExplainPayment(request)));
+    },
+
+    listNotifications: async (request: ops.ListNotificationsRequest): Promise<ops.ListNotificationsResponse> => {
+      const { filter, size, token } = decodeListNotifications(request);
+      const page = await listNotifications(deps, filter, { size, before: deps.pages.open(filter, token) });
+      return { notifications: page.notifications.map(encodeNotification), nextPageToken: deps.pages.seal(filter, page.next) };
+    },
+
+    replayNotification: async (request: ops.ReplayNotificationRequest): Promise<ops.ReplayNotificationResponse> => {
+      const { notification, payment } = await replayNotification(deps, decodeReplayNotification(request));
+      return { notification: encodeNotification(notification), payment: payment === null ? undefined : encodePayment(payment) };
+    },
+
     resolveReview: later('ResolveReview'),
     resolveRefund: later('ResolveRefund'),
     recordExternalRefund: later('RecordExternalRefund'),
-    listNotifications: later('ListNotifications'),
-    replayNotification: later('ReplayNotification'),
     runReconciliation: later('RunReconciliation'),
     getReconciliation: later('GetReconciliation'),
   };

@@ -1,8 +1,8 @@
 /**
- * X.509 version 3 certificates (RFC 5280), signed with RSA-SHA256. Only what a payment platform's chains show: a name, a serial
- * number, a validity and whether the holder may issue further ones.
+ * X.509 version 3 certificates (RFC 5280), signed with SHA-256 and RSA or, by an EC key, ECDSA. Only what a payment platform's chains
+ * show: a name, a serial number, a validity and whether the holder may issue further ones.
  */
-import { createPublicKey, sign, X509Certificate } from 'node:crypto';
+import { createPrivateKey, createPublicKey, sign, X509Certificate } from 'node:crypto';
 
 export interface CertificateRequest {
   /** Issued in the order country, organization, common name. */
@@ -27,19 +27,28 @@ export function issueCertificate(request: CertificateRequest): string {
   if (signingKey === undefined) throw new Error('a certificate needs an issuer, or the private key to sign itself with');
   if (request.serial <= 0n) throw new Error('the serial number of a certificate is positive');
 
-  const content = contentOf(request);
-  const certificate = sequence(content, SHA256_WITH_RSA, bits(sign('sha256', content, signingKey)));
+  const algorithm = createPrivateKey(signingKey).asymmetricKeyType === 'ec' ? SHA256_WITH_ECDSA : SHA256_WITH_RSA;
+  const content = contentOf(request, algorithm);
+  const certificate = sequence(content, algorithm, bits(sign('sha256', content, signingKey)));
   const lines = certificate.toString('base64').match(/.{1,64}/g) ?? [];
   return `-----BEGIN CERTIFICATE-----\n${lines.join('\n')}\n-----END CERTIFICATE-----\n`;
 }
 
+/** Whether an algorithm of PKCS #1 (RFC 8017) signed it, whatever the certificate's own key is. */
+export function isSignedWithRsa(certificatePem: string): boolean {
+  const [, algorithm] = members(new X509Certificate(certificatePem).raw);
+  const [name] = algorithm === undefined ? [] : members(algorithm);
+  return name?.subarray(2, 2 + PKCS_1.length).equals(PKCS_1) ?? false;
+}
+
 /** TBSCertificate, RFC 5280 section 4.1. */
-function contentOf({ subject, issuer, publicKeyPem, serial, notBefore, notAfter, isAuthority = false }: CertificateRequest): Buffer {
+function contentOf(request: CertificateRequest, algorithm: Buffer): Buffer {
+  const { subject, issuer, publicKeyPem, serial, notBefore, notAfter, isAuthority = false } = request;
   const own = nameOf(subject);
   return sequence(
     element(0xa0, integer(2n)),
     integer(serial),
-    SHA256_WITH_RSA,
+    algorithm,
     issuer === undefined ? own : subjectOf(issuer.certificatePem),
     sequence(time(notBefore), time(notAfter)),
     own,
@@ -127,4 +136,7 @@ const COUNTRY = identifier(0x55, 0x04, 0x06);
 const ORGANIZATION = identifier(0x55, 0x04, 0x0a);
 const BASIC_CONSTRAINTS = identifier(0x55, 0x1d, 0x13);
 const KEY_USAGE = identifier(0x55, 0x1d, 0x0f);
-const SHA256_WITH_RSA = sequence(identifier(0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b), Buffer.from([0x05, 0x00]));
+/** 1.2.840.113549.1.1 */
+const PKCS_1 = Buffer.from([0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01]);
+const SHA256_WITH_RSA = sequence(identifier(...PKCS_1, 0x0b), Buffer.from([0x05, 0x00]));
+const SHA256_WITH_ECDSA = sequence(identifier(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02));

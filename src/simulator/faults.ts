@@ -31,6 +31,8 @@ export const FAULT_KINDS = [
   'wrong-serial',
   'stale-timestamp',
   'duplicate-header',
+  /** Executes; in the place of the signature stands a probe that must not verify. */
+  'signature-probe',
   /** A refund is accepted but not carried out: success, and no change of funds. */
   'refund-not-executed',
 ] as const;

@@ -94,7 +94,8 @@ async function send(response: ServerResponse, reply: HttpReply): Promise<void> {
   if (reply.kind === 'reset') return void response.socket?.resetAndDestroy();
 
   const { status, contentType, body, headers, trickle } = reply;
-  response.writeHead(status, { 'content-type': contentType, 'content-length': body.length, ...headers });
+  const described = status === 204 ? {} : { 'content-type': contentType, 'content-length': body.length };
+  response.writeHead(status, { ...described, ...headers });
   for (let at = 0; trickle !== undefined && at < body.length && !response.destroyed; at += trickle.pieceBytes) {
     response.write(body.subarray(at, at + trickle.pieceBytes));
     await wait(trickle.gapMs);

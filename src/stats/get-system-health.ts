@@ -7,11 +7,15 @@ import type { PlatformName } from '../payment/platform.js';
 export interface SystemHealth {
   readonly databaseLatencyMs: number;
   readonly databaseVersion: string;
-  readonly platforms: readonly { readonly platform: PlatformName; readonly merchantAccount: string }[];
+  readonly platforms: readonly { readonly platform: PlatformName; readonly merchantAccount: string; readonly openCircuits: readonly string[] }[];
   readonly sync: { readonly waiting: bigint; readonly due: bigint; readonly oldestDueAt: Date | null };
   readonly unsettled: readonly { readonly platform: PlatformName; readonly status: PaymentStatus; readonly count: bigint; readonly oldest: Date }[];
   readonly inbox: readonly { readonly status: NotificationStatus; readonly count: bigint }[];
+  /** Words that nobody has mapped, newest first. */
+  readonly unmappedWords: readonly { readonly platform: PlatformName; readonly word: string; readonly count: bigint; readonly last: Date }[];
 }
+
+const UNMAPPED_MAX = 100;
 
 /** What an operator looks at first. STORE_UNAVAILABLE when the database does not answer. */
 export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platforms'>): Promise<SystemHealth> {
@@ -33,11 +37,15 @@ export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platfo
   const inbox = await em.execute<{ status: NotificationStatus; count: string }[]>(
     `select status, count(*)::text as count from notification group by 1 order by 1`,
   );
+  const unmapped = await em.execute<{ platform: PlatformName; word: string; count: string; last: string }[]>(
+    `select platform, evidence ->> 'word' as word, count(*)::text as count, max(recorded_at)::text as last from payment_log
+      where evidence ->> 'class' = 'UNMAPPED' group by 1, 2 order by max(recorded_at) desc limit ${UNMAPPED_MAX}`,
+  );
 
   return {
     databaseLatencyMs,
     databaseVersion: version.version,
-    platforms: deps.platforms.all().map(({ platform, merchantAccount }) => ({ platform, merchantAccount })),
+    platforms: deps.platforms.all().map(({ platform, merchantAccount, openCircuits = [] }) => ({ platform, merchantAccount, openCircuits })),
     sync: {
       waiting: BigInt(sync.waiting),
       due: BigInt(sync.due),
@@ -45,5 +53,6 @@ export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platfo
     },
     unsettled: unsettled.map((row) => ({ ...row, count: BigInt(row.count), oldest: new Date(row.oldest) })),
     inbox: inbox.map((row) => ({ ...row, count: BigInt(row.count) })),
+    unmappedWords: unmapped.map((row) => ({ ...row, count: BigInt(row.count), last: new Date(row.last) })),
   };
 }

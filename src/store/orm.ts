@@ -8,6 +8,7 @@ import { PaymentLogEntrySchema } from '../payment/payment-log.js';
 import { RequestRecordSchema } from '../payment/request-record.js';
 import { RefundSchema } from '../refund/refund.js';
 import { Core20261124 } from './migrations/20261124_core.js';
+import { Platforms20261125 } from './migrations/20261125_platforms.js';
 
 /** Write time-outs are fixed: a batch serves many callers and is never cut short for one of them. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -22,7 +23,10 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
     entities: [PaymentSchema, RefundSchema, PaymentLogEntrySchema, RequestRecordSchema, PaidOrderSchema, NotificationSchema],
     extensions: [Migrator],
     migrations: {
-      migrationsList: [{ name: '20261124_core', class: Core20261124 }],
+      migrationsList: [
+        { name: '20261124_core', class: Core20261124 },
+        { name: '20261125_platforms', class: Platforms20261125 },
+      ],
       tableName: 'migration',
       transactional: true,
       allOrNothing: true,

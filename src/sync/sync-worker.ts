@@ -3,6 +3,7 @@
  * a due time moved ahead; a process that dies leaves it to expire. Claims live in their own table, never on the payment row.
  */
 import type { Logger } from '../logger.js';
+import { sweepInbox } from '../notification/replay-notification.js';
 import type { Deps } from '../payment/deps.js';
 import { nextLook } from './schedule.js';
 import { syncPayment } from './sync-payment.js';
@@ -11,6 +12,7 @@ const CLAIM_MAX = 32;
 const CONCURRENCY = 8;
 const LEASE_MS = 60_000;
 const POLL_MS = 1_000;
+const SWEEP_MS = 30_000;
 
 interface Claim {
   readonly payment_id: string;
@@ -19,6 +21,7 @@ interface Claim {
 
 export class SyncWorker implements AsyncDisposable {
   private stopped = false;
+  private sweptAt = 0;
   private wakeUp: () => void = () => undefined;
   private loop: Promise<void> | null = null;
 
@@ -62,8 +65,16 @@ export class SyncWorker implements AsyncDisposable {
         this.log.error({ err: error }, 'sync worker could not claim');
         return 0;
       });
+      await this.sweep().catch((error: unknown) => this.log.error({ err: error }, 'inbox not swept'));
       if (found < CLAIM_MAX && !this.stopped) await Promise.race([woken, this.pause()]);
     }
+  }
+
+  private async sweep(): Promise<void> {
+    const now = this.deps().clock.now().getTime();
+    if (Math.abs(now - this.sweptAt) < SWEEP_MS) return;
+    this.sweptAt = now;
+    await sweepInbox(this.deps());
   }
 
   private pause(): Promise<void> {

@@ -32,13 +32,13 @@ test('an empty database is refused at start, migrated by command, and then curre
   try {
     const refused = await run('main.js', [], env);
     expect(refused.code).toBe(78);
-    expect(refused.stderr).toContain('the database lacks 1 migrations (20261124_core)');
+    expect(refused.stderr).toContain('the database lacks 2 migrations (20261124_core, 20261125_platforms)');
 
-    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: 'pending  20261124_core\n' });
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: 'pending  20261124_core\npending  20261125_platforms\n' });
     // Two at once: one applies, the other waits and finds nothing.
     const both = await Promise.all([paystate(['migrate', 'up'], env), paystate(['migrate', 'up'], env)]);
-    expect(both.map(({ stdout }) => stdout).sort()).toEqual(['applied 20261124_core\n', 'nothing pending\n']);
-    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: 'applied  20261124_core\n' });
+    expect(both.map(({ stdout }) => stdout).sort()).toEqual(['applied 20261124_core\napplied 20261125_platforms\n', 'nothing pending\n']);
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: 'applied  20261124_core\napplied  20261125_platforms\n' });
   } finally {
     await admin.query(`drop database ${name} with (force)`);
     await admin.end();

@@ -60,8 +60,8 @@ test.each<[string, object, string[]]>([
   ['an expiry beyond all calendars', { expireTime: { seconds: 2n ** 62n, nanos: 0 } }, ['expire_time']],
   ['an expiry with negative nanos', { expireTime: { seconds: 2_000_000_000n, nanos: -1 } }, ['expire_time']],
   ['no subject', { subject: '' }, ['subject']],
-  ['no checkout kind', { kind: { $case: 'initiated', value: { checkoutKind: 0, returnUrl: '', buyerId: '' } } }, ['initiated.checkout_kind']],
-  ['a return address of another scheme', { kind: { $case: 'initiated', value: { checkoutKind: 2, returnUrl: 'javascript:alert(1)', buyerId: '' } } }, ['initiated.return_url']],
+  ['no checkout kind', { kind: { $case: 'initiated', value: { checkoutKind: 0, returnUrl: '', buyerId: '', buyerIp: '' } } }, ['initiated.checkout_kind']],
+  ['a return address of another scheme', { kind: { $case: 'initiated', value: { checkoutKind: 2, returnUrl: 'javascript:alert(1)', buyerId: '', buyerIp: '' } } }, ['initiated.return_url']],
 ])('an initiated payment with %s is refused', async (_what, changes, fields) => {
   await expect(service.payments.createPayment(initiated(changes))).rejects.toMatchObject({
     code: 'INVALID_ARGUMENT',

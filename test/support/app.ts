@@ -2,6 +2,7 @@ import * as grpc from '@grpc/grpc-js';
 import { promised, type Promised } from '../../src/cli/promised.js';
 import { startApp, type App, type AppOptions } from '../../src/app.js';
 import type { Config } from '../../src/config.js';
+import { readAccounts, type Account } from '../../src/platform/accounts.js';
 import { ErrorInfo, BadRequest } from '../../src/gen/google/rpc/error_details.js';
 import { Status } from '../../src/gen/google/rpc/status.js';
 import { OperationsServiceClient } from '../../src/gen/payment/v1/operations_service.js';
@@ -21,11 +22,18 @@ export function testConfig(databaseUrl: string): Config {
     grpc: { ...ANY_PORT, reflection: true },
     notifications: { ...ANY_PORT, baseUrl: null },
     simulator: null,
-    alipay: null,
+    platforms: [],
     trustedReporters: null,
     tokenKey: 'page tokens of the tests',
     logLevel: 'silent',
   };
+}
+
+/** What PAYSTATE_PLATFORMS would make of this. */
+export function accountsOf(platforms: object): readonly Account[] {
+  const { accounts, faults } = readAccounts(platforms, () => '');
+  if (faults.length > 0) throw new Error(faults.join('; '));
+  return accounts;
 }
 
 export interface TestApp extends AsyncDisposable {

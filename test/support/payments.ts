@@ -38,6 +38,7 @@ export function newPayment(fields: Partial<NewPayment> = {}): Fixture {
       checkoutKind: null,
       returnUrl: null,
       buyerId: null,
+      buyerIp: null,
       expireAt: minutes(30),
       ...fields,
     },

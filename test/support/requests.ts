@@ -27,7 +27,7 @@ export function registered(changes: Changes<CreatePaymentRequest> = {}): CreateP
 
 /** An initiated Alipay payment of 100.00 CNY by QR code, unless changed. */
 export function initiated(changes: Changes<CreatePaymentRequest> = {}): CreatePaymentRequest {
-  const kind = { $case: 'initiated', value: { checkoutKind: CheckoutKind.CHECKOUT_KIND_QR_CODE, returnUrl: '', buyerId: '' } };
+  const kind = { $case: 'initiated', value: { checkoutKind: CheckoutKind.CHECKOUT_KIND_QR_CODE, returnUrl: '', buyerId: '', buyerIp: '' } };
   return registered({ platform: Platform.PLATFORM_ALIPAY, merchantAccount: '', kind, ...changes });
 }
 

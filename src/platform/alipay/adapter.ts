@@ -14,36 +14,35 @@ import type {
   RefundIdentity,
   RefundReport,
 } from '../../payment/platform.js';
-import { beijingTime, callGateway, parseBeijingTime, signedParameters, textOf, type ClientConfig } from './client.js';
-import { notificationText, parseForm, privateKeyOf, publicKeyOf, verifyText, type Parameters } from './signature.js';
+import { beijingTime, parseBeijingTime } from '../beijing-time.js';
+import { autoSubmitForm, FORM_TYPE, formBody, parseForm, type Parameters } from '../form.js';
+import { hasMediaType } from '../http.js';
+import { privateKeyOf, verifyBytes } from '../rsa.js';
+import { downloadBill } from './bill.js';
+import { callGateway, signedParameters, textOf, type ClientConfig } from './client.js';
+import type { AlipaySettings } from './settings.js';
+import { notificationText } from './signature.js';
 import { closeOutcome, createOutcome, evidenceOf, queryOutcome, readTrade, refundQueryReport, refundReport } from './statuses.js';
+import { certificateTrust, publicKeyTrust } from './trust.js';
 
-export interface AlipayConfig {
-  /** Our name for the account. */
-  readonly merchantAccount: string;
-  readonly appId: string;
-  readonly sellerId: string;
-  readonly gatewayUrl: string;
-  /** PEM, or the bare base64 of the platform's console. */
-  readonly appPrivateKey: string;
-  readonly alipayPublicKey: string;
-  readonly notifyUrl: string;
-}
+type Config = AlipaySettings & { readonly notificationUrl: string };
 
 const PLAIN = 'text/plain; charset=utf-8';
 
-/** Alipay by its v2 gateway, in public-key mode. */
-export function createAlipayAdapter(config: AlipayConfig): PlatformAdapter {
+/** Alipay by its v2 gateway, in public-key or certificate mode. */
+export function createAlipayAdapter(settings: AlipaySettings, notificationUrl: string): PlatformAdapter {
+  const config: Config = { ...settings, notificationUrl };
   const client: ClientConfig = {
     gatewayUrl: config.gatewayUrl,
     appId: config.appId,
     privateKey: privateKeyOf(config.appPrivateKey),
-    alipayKey: publicKeyOf(config.alipayPublicKey),
+    trust: config.trust.mode === 'PUBLIC_KEY' ? publicKeyTrust(config.trust.alipayPublicKey) : certificateTrust(config.trust),
   };
 
   return {
     platform: 'ALIPAY',
-    merchantAccount: config.merchantAccount,
+    merchantAccount: config.account,
+    checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [], JSAPI: ['buyerId'] },
     // Anything but exactly this body is delivered again.
     replies: {
       stored: { status: 200, contentType: PLAIN, body: 'success' },
@@ -57,10 +56,11 @@ export function createAlipayAdapter(config: AlipayConfig): PlatformAdapter {
     refund: (refund, call) => sendRefund(client, refund, call),
     queryRefund: (refund, call) => queryRefund(client, refund, call),
     readNotification: (delivery) => readNotification(client, config, delivery),
+    downloadBill: (day, call) => downloadBill(client, day, call),
   };
 }
 
-async function createOrder(client: ClientConfig, config: AlipayConfig, order: NewOrder, call: Call): Promise<CallOutcome<Checkout>> {
+async function createOrder(client: ClientConfig, config: Config, order: NewOrder, call: Call): Promise<CallOutcome<Checkout>> {
   const common = {
     out_trade_no: order.merchantOrderNo,
     total_amount: formatDecimal(order.amount),
@@ -72,26 +72,50 @@ async function createOrder(client: ClientConfig, config: AlipayConfig, order: Ne
     return { kind: 'MISCONFIGURED', code: 'CURRENCY', message: `domestic trades are in CNY, not ${order.amount.currency}` };
   }
 
+  const notified = { notify_url: config.notificationUrl };
+  const returning = { ...notified, ...(order.returnUrl === null ? {} : { return_url: order.returnUrl }) };
   switch (order.checkout) {
     case 'QR_CODE': {
-      const answer = await callGateway(client, 'alipay.trade.precreate', common, { ...call, extra: { notify_url: config.notifyUrl } });
+      const answer = await callGateway(client, 'alipay.trade.precreate', common, { ...call, extra: notified });
       if (answer.kind !== 'OK') return createOutcome(answer);
-      const qrText = textOf(answer.node, 'qr_code');
-      if (qrText === '') return { kind: 'UNKNOWN', code: 'NO_QR_CODE', message: 'the answer has no QR code' };
-      return { kind: 'ACCEPTED', value: { form: 'QR_TEXT', value: qrText } };
+      return issued(textOf(answer.node, 'qr_code'), (value) => ({ form: 'QR_TEXT', value }));
     }
     case 'PAGE': {
       const content = { ...common, product_code: 'FAST_INSTANT_TRADE_PAY' };
-      const extra = { notify_url: config.notifyUrl, ...(order.returnUrl === null ? {} : { return_url: order.returnUrl }) };
-      const parameters = signedParameters(client, 'alipay.trade.page.pay', content, { at: call.at, extra });
-      return { kind: 'ACCEPTED', value: { form: 'FORM_HTML', value: formHtml(client.gatewayUrl, parameters) } };
+      return formToPay(client, signedParameters(client, 'alipay.trade.page.pay', content, { at: call.at, extra: returning }));
     }
-    default:
-      return { kind: 'MISCONFIGURED', code: 'CHECKOUT_KIND', message: `${order.checkout} is not offered for Alipay yet` };
+    case 'WAP': {
+      const quit = order.returnUrl === null ? {} : { quit_url: order.returnUrl };
+      const content = { ...common, ...quit, product_code: 'QUICK_WAP_WAY' };
+      return formToPay(client, signedParameters(client, 'alipay.trade.wap.pay', content, { at: call.at, extra: returning }));
+    }
+    case 'APP': {
+      const content = { ...common, product_code: 'QUICK_MSECURITY_PAY' };
+      const parameters = signedParameters(client, 'alipay.trade.app.pay', content, { at: call.at, extra: notified });
+      return { kind: 'ACCEPTED', value: { form: 'APP_PARAMETERS', value: formBody(parameters) } };
+    }
+    case 'JSAPI': {
+      const content = { ...common, product_code: 'JSAPI_PAY', buyer_id: order.buyerId ?? '' };
+      const answer = await callGateway(client, 'alipay.trade.create', content, { ...call, extra: notified });
+      if (answer.kind !== 'OK') return createOutcome(answer);
+      return issued(textOf(answer.node, 'trade_no'), (tradeNo) => ({ form: 'APP_PARAMETERS', value: JSON.stringify({ tradeNO: tradeNo }) }));
+    }
   }
 }
 
-async function queryTrade(client: ClientConfig, config: AlipayConfig, order: OrderIdentity, call: Call): Promise<CallOutcome<PaymentReport>> {
+/** Accepted, but without what the buyer needs: whether the order stands is a question for a query. */
+function issued(value: string, checkout: (value: string) => Checkout): CallOutcome<Checkout> {
+  if (value === '') return { kind: 'UNKNOWN', code: 'NO_CHECKOUT', message: 'the answer has nothing for the buyer to pay with' };
+  return { kind: 'ACCEPTED', value: checkout(value) };
+}
+
+function formToPay(client: ClientConfig, parameters: Parameters): CallOutcome<Checkout> {
+  const { biz_content: content = '', ...query } = parameters;
+  const value = autoSubmitForm(`${client.gatewayUrl}?${formBody(query)}`, { biz_content: content });
+  return { kind: 'ACCEPTED', value: { form: 'FORM_HTML', value } };
+}
+
+async function queryTrade(client: ClientConfig, config: Config, order: OrderIdentity, call: Call): Promise<CallOutcome<PaymentReport>> {
   const answer = await callGateway(client, 'alipay.trade.query', tradeNames(order), call);
   if (answer.kind === 'REFUSED' && answer.code === 'ACQ.TRADE_NOT_EXIST') {
     return { kind: 'ACCEPTED', value: { evidence: { class: 'NOT_FOUND', at: call.at, word: answer.code } } };
@@ -100,7 +124,7 @@ async function queryTrade(client: ClientConfig, config: AlipayConfig, order: Ord
   if (textOf(answer.node, 'out_trade_no') !== order.merchantOrderNo) {
     return { kind: 'UNKNOWN', code: 'OTHER_ORDER', message: 'the answer is about another order' };
   }
-  const trade = readTrade(answer.node, { at: call.at, merchantAccount: config.merchantAccount });
+  const trade = readTrade(answer.node, { at: call.at, merchantAccount: config.account });
   return { kind: 'ACCEPTED', value: { evidence: evidenceOf(trade) } };
 }
 
@@ -130,15 +154,18 @@ async function queryRefund(client: ClientConfig, refund: RefundIdentity, call: C
   return refundQueryReport(answer, { at: call.at, sentAt: refund.sentAt });
 }
 
-function readNotification(client: ClientConfig, config: AlipayConfig, delivery: Delivery): Reading {
+function readNotification(client: ClientConfig, config: Config, delivery: Delivery): Reading {
   const parameters = parseForm(delivery.body);
   const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: claimedOrderOf(parameters) });
 
+  if (!hasMediaType(delivery, FORM_TYPE)) return refuse(`its content-type is not ${FORM_TYPE}`);
   if (parameters === null) return refuse('not a form that can be read in one way');
   // The algorithm is ours to choose, not the message's.
   if (parameters['sign_type'] !== 'RSA2') return refuse('sign_type is not RSA2');
   if ((parameters['charset'] ?? 'utf-8').toLowerCase() !== 'utf-8') return refuse('charset is not utf-8');
-  if (!verifyText(notificationText(parameters), parameters['sign'] ?? '', client.alipayKey)) return refuse('the signature does not verify');
+  const signed = notificationText(parameters);
+  const verifies = client.trust.keys().some((key) => verifyBytes(signed, parameters['sign'] ?? '', key));
+  if (!verifies) return refuse('the signature does not verify');
   if (parameters['app_id'] !== config.appId) return refuse('it is for another app_id');
   if (parameters['seller_id'] !== undefined && parameters['seller_id'] !== config.sellerId) return refuse('it is for another seller_id');
   if (parameters['notify_type'] !== 'trade_status_sync') return refuse('it is not about a trade');
@@ -151,7 +178,7 @@ function readNotification(client: ClientConfig, config: AlipayConfig, delivery: 
     verified: true,
     notificationId,
     order: { merchantOrderNo, platformOrderTime: '', platformTransactionId: parameters['trade_no'] ?? null },
-    evidence: evidenceOf(readTrade(parameters, { at, merchantAccount: config.merchantAccount })),
+    evidence: evidenceOf(readTrade(parameters, { at, merchantAccount: config.account })),
     refund: platformRefundNo === '' ? null : { platformRefundNo, report: null },
   };
 }
@@ -166,18 +193,3 @@ const tradeNames = (order: OrderIdentity) => ({
   out_trade_no: order.merchantOrderNo,
   ...(order.platformTransactionId === null ? {} : { trade_no: order.platformTransactionId }),
 });
-
-/** A form that the buyer's browser sends by itself. */
-function formHtml(gatewayUrl: string, parameters: Parameters): string {
-  const { biz_content: content, ...query } = parameters;
-  const action = `${gatewayUrl}?${new URLSearchParams(query).toString()}`;
-  return [
-    '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body>',
-    `<form id="pay" method="post" action="${escapeHtml(action)}">`,
-    `<input type="hidden" name="biz_content" value="${escapeHtml(content ?? '')}">`,
-    '</form><script>document.getElementById("pay").submit()</script></body></html>',
-  ].join('');
-}
-
-const ENTITIES: Readonly<Record<string, string>> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
-const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (character) => ENTITIES[character]!);

@@ -1,7 +1,12 @@
 /** Calls to Alipay's v2 gateway: signed out, verified in, and never an exception for what the platform or the network does. */
 import type { KeyObject } from 'node:crypto';
 import type { Call, Failure } from '../../payment/platform.js';
-import { findNode, requestText, signText, verifyText, type Parameters } from './signature.js';
+import { beijingTime } from '../beijing-time.js';
+import { formBody, type Parameters } from '../form.js';
+import { exchange } from '../http.js';
+import { signBytes, verifyBytes } from '../rsa.js';
+import { findNode, requestText, type SignedNode } from './signature.js';
+import type { Trust } from './trust.js';
 
 export type Node = Readonly<Record<string, unknown>>;
 
@@ -17,14 +22,11 @@ export interface ClientConfig {
   readonly gatewayUrl: string;
   readonly appId: string;
   readonly privateKey: KeyObject;
-  readonly alipayKey: KeyObject;
+  readonly trust: Trust;
 }
 
-const CALL_MAX_MS = 15_000;
-const ANSWER_MAX_BYTES = 1024 * 1024;
-/** Nothing left this machine, or nothing was there to take it. */
-const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
 const RATE_LIMITS = new Set(['isv.app-call-limited', 'isp.call-limited']);
+const CERTIFICATE_DOWNLOAD = 'alipay.open.app.alipaycert.download';
 
 /** The parameters of a call, signed; `bizContent` travels as JSON. */
 export function signedParameters(config: ClientConfig, method: string, bizContent: object, call: { at: Date; extra?: Parameters }): Parameters {
@@ -36,10 +38,11 @@ export function signedParameters(config: ClientConfig, method: string, bizConten
     sign_type: 'RSA2',
     timestamp: beijingTime(call.at),
     version: '1.0',
+    ...config.trust.requestParameters,
     ...call.extra,
     biz_content: JSON.stringify(bizContent),
   };
-  return { ...parameters, sign: signText(requestText(parameters), config.privateKey) };
+  return { ...parameters, sign: signBytes(requestText(parameters), config.privateKey) };
 }
 
 /** One POST, never repeated by itself: whether it was executed is a question for a query. */
@@ -49,34 +52,47 @@ export async function callGateway(
   bizContent: object,
   call: Call & { extra?: Parameters },
 ): Promise<Answer> {
+  const answered = await post(config, method, bizContent, call);
+  if (typeof answered !== 'string') return answered;
+
+  const serial = serialOf(method, answered);
+  if (serial !== null && config.trust.keyOf(serial) === null) await learnCertificate(config, serial, call);
+  return readAnswer(config, method, answered);
+}
+
+async function post(config: ClientConfig, method: string, bizContent: object, call: Call & { extra?: Parameters }): Promise<string | Answer> {
   const { biz_content: body, ...query } = signedParameters(config, method, bizContent, call);
-  const url = `${config.gatewayUrl}?${new URLSearchParams(query).toString()}`;
-  let status: number;
-  let text: string;
-  try {
-    const response = await fetch(url, {
+  const sent = await exchange(
+    {
       method: 'POST',
+      url: `${config.gatewayUrl}?${formBody(query)}`,
       headers: { 'content-type': 'application/x-www-form-urlencoded;charset=utf-8' },
-      body: new URLSearchParams({ biz_content: body! }).toString(),
-      redirect: 'error',
-      signal: AbortSignal.any([call.signal, AbortSignal.timeout(CALL_MAX_MS)]),
-    });
-    status = response.status;
-    text = await readText(response);
-  } catch (error) {
-    return transportFailure(error);
-  }
-  if (status !== 200) return { kind: 'UNKNOWN', code: `HTTP_${status}`, message: `the gateway answered HTTP ${status}` };
-  return readAnswer(config, method, text);
+      body: formBody({ biz_content: body! }),
+    },
+    call,
+  );
+  if (sent.kind !== 'ANSWER') return sent;
+  if (sent.status !== 200) return { kind: 'UNKNOWN', code: `HTTP_${sent.status}`, message: `the gateway answered HTTP ${sent.status}` };
+  return sent.body.toString('utf8');
+}
+
+/** A certificate that is not known is fetched; what makes it believed are the roots, not the answer that brings it. */
+async function learnCertificate(config: ClientConfig, serial: string, call: Call): Promise<void> {
+  const answered = await post(config, CERTIFICATE_DOWNLOAD, { alipay_cert_sn: serial }, call);
+  const node = typeof answered === 'string' ? findSignedNode(CERTIFICATE_DOWNLOAD, answered) : null;
+  const content = node === null ? '' : textOf(parseObject(node.text) ?? {}, 'alipay_cert_content');
+  config.trust.learn(Buffer.from(content, 'base64').toString('utf8'), serial, call.at);
 }
 
 /** Reads an answer: what is verified is what is parsed, and nothing else. */
-export function readAnswer(config: Pick<ClientConfig, 'alipayKey'>, method: string, text: string): Answer {
-  const node = findNode(text, `${method.replaceAll('.', '_')}_response`) ?? findNode(text, 'error_response');
+export function readAnswer(config: Pick<ClientConfig, 'trust'>, method: string, text: string): Answer {
+  const node = findSignedNode(method, text);
   if (node === null) return { kind: 'UNKNOWN', code: 'BAD_ANSWER', message: 'the answer is not what the gateway sends' };
   // Without a signature an error may come from anybody in between: it proves neither refusal nor absence.
   if (node.sign === null) return { kind: 'UNKNOWN', code: 'NOT_SIGNED', message: 'the answer is not signed' };
-  if (!verifyText(node.text, node.sign, config.alipayKey)) {
+  const key = config.trust.keyOf(node.certificateSerial);
+  if (key === null) return { kind: 'UNKNOWN', code: 'UNKNOWN_CERTIFICATE', message: 'the answer is signed with a certificate that is not known' };
+  if (!verifyBytes(node.text, node.sign, key)) {
     return { kind: 'UNKNOWN', code: 'BAD_SIGNATURE', message: "the answer's signature does not verify" };
   }
 
@@ -99,18 +115,10 @@ export const textOf = (node: Node, name: string): string => {
   return typeof value === 'string' ? value : '';
 };
 
-const BEIJING_MS = 8 * 3600_000;
+const findSignedNode = (method: string, text: string): SignedNode | null =>
+  findNode(text, `${method.replaceAll('.', '_')}_response`) ?? findNode(text, 'error_response');
 
-/** `yyyy-MM-dd HH:mm:ss` in UTC+8, whatever the zone of the process. */
-export const beijingTime = (at: Date): string => new Date(at.getTime() + BEIJING_MS).toISOString().slice(0, 19).replace('T', ' ');
-
-/** The instant of a platform-local time, with or without a fraction; null where it is none. */
-export function parseBeijingTime(text: string): Date | null {
-  const match = /^(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d)(?:\.(\d{1,3}))?$/.exec(text);
-  if (match === null) return null;
-  const at = new Date(`${match[1]}T${match[2]}.${(match[3] ?? '').padEnd(3, '0')}+08:00`);
-  return Number.isNaN(at.getTime()) ? null : at;
-}
+const serialOf = (method: string, text: string): string | null => findSignedNode(method, text)?.certificateSerial ?? null;
 
 function parseObject(text: string): Node | null {
   try {
@@ -119,32 +127,4 @@ function parseObject(text: string): Node | null {
   } catch {
     return null;
   }
-}
-
-async function readText(response: Response): Promise<string> {
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  for await (const chunk of (response.body ?? []) as AsyncIterable<Uint8Array>) {
-    size += chunk.length;
-    if (size > ANSWER_MAX_BYTES) throw new Error(`the answer exceeds ${ANSWER_MAX_BYTES} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
-}
-
-function transportFailure(error: unknown): Answer {
-  const code = transportCode(error);
-  if (NOT_SENT.has(code)) return { kind: 'UNREACHABLE', code, message: 'the gateway cannot be reached' };
-  return { kind: 'UNKNOWN', code, message: 'the call ended without an answer' };
-}
-
-function transportCode(error: unknown): string {
-  const seen: unknown[] = [];
-  for (let cause = error; typeof cause === 'object' && cause !== null && seen.length < 8; ) {
-    seen.push(cause);
-    if ('code' in cause && typeof cause.code === 'string') return cause.code;
-    if ('name' in cause && (cause.name === 'TimeoutError' || cause.name === 'AbortError')) return 'TIMEOUT';
-    cause = 'cause' in cause ? cause.cause : null;
-  }
-  return 'NO_ANSWER';
 }

@@ -1,43 +1,15 @@
 /** Alipay's signatures (v2): RSA2 only, over the exact text that travels; nothing is serialised again before it is verified. */
-import { createPrivateKey, createPublicKey, sign, verify, X509Certificate, createHash, type KeyObject } from 'node:crypto';
-
-export type Parameters = Readonly<Record<string, string>>;
+import { X509Certificate, createHash, type KeyObject } from 'node:crypto';
+import { joinedParameters, type Parameters } from '../form.js';
 
 /** The text that a request's signature covers: every parameter but `sign`, without empty ones, sorted, values unencoded. */
 export function requestText(parameters: Parameters): string {
-  return joined(parameters, ['sign']);
+  return joinedParameters(parameters, ['sign']);
 }
 
 /** The text that a trade notification's signature covers: `sign_type` stays out of it, too. */
 export function notificationText(parameters: Parameters): string {
-  return joined(parameters, ['sign', 'sign_type']);
-}
-
-export function signText(text: string, key: KeyObject): string {
-  return sign('RSA-SHA256', Buffer.from(text, 'utf8'), key).toString('base64');
-}
-
-export function verifyText(text: string | Buffer, signature: string, key: KeyObject): boolean {
-  const bytes = Buffer.from(signature, 'base64');
-  // Base64 that is not canonical would let one signature have many forms.
-  if (bytes.length === 0 || bytes.toString('base64') !== signature) return false;
-  return verify('RSA-SHA256', Buffer.isBuffer(text) ? text : Buffer.from(text, 'utf8'), key, bytes);
-}
-
-/** PEM of either kind, or the bare base64 that the platform's console hands out (PKCS#8, else PKCS#1). */
-export function privateKeyOf(text: string): KeyObject {
-  if (text.includes('-----BEGIN')) return createPrivateKey(text);
-  const der = Buffer.from(text, 'base64');
-  try {
-    return createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
-  } catch {
-    return createPrivateKey({ key: der, format: 'der', type: 'pkcs1' });
-  }
-}
-
-export function publicKeyOf(text: string): KeyObject {
-  if (text.includes('-----BEGIN')) return createPublicKey(text);
-  return createPublicKey({ key: Buffer.from(text, 'base64'), format: 'der', type: 'spki' });
+  return joinedParameters(parameters, ['sign', 'sign_type']);
 }
 
 /** Serial number of a certificate as Alipay counts it: the reversed issuer name and the decimal serial, hashed. */
@@ -65,6 +37,8 @@ export interface SignedNode {
   /** The node's value as it stands in the text, braces included: exactly what is signed, and what is to be parsed. */
   readonly text: string;
   readonly sign: string | null;
+  /** In certificate mode, the serial number of the certificate that signed. */
+  readonly certificateSerial: string | null;
 }
 
 /**
@@ -75,8 +49,11 @@ export function findNode(response: string, name: string): SignedNode | null {
   const members = topLevelMembers(response);
   const node = members?.find((member) => member.name === name);
   if (members == null || node === undefined || !node.text.startsWith('{')) return null;
-  const sign = members.find((member) => member.name === 'sign')?.text ?? null;
-  return { text: node.text, sign: sign === null ? null : asString(sign) };
+  const beside = (wanted: string): string | null => {
+    const member = members.find((one) => one.name === wanted);
+    return member === undefined ? null : asString(member.text);
+  };
+  return { text: node.text, sign: beside('sign'), certificateSerial: beside('alipay_cert_sn') };
 }
 
 interface Member {
@@ -155,40 +132,4 @@ function asString(literal: string): string | null {
   } catch {
     return null;
   }
-}
-
-/**
- * A form body as parameters: decoded once (a value may legally contain `%`), in UTF-8, every name at most once. Null where it is
- * anything else; what cannot be read in exactly one way is not read at all.
- */
-export function parseForm(body: Buffer): Parameters | null {
-  const parameters = new Map<string, string>();
-  const text = body.toString('latin1');
-  if (text === '') return null;
-  for (const pair of text.split('&')) {
-    const split = pair.indexOf('=');
-    const name = decodeOnce(split === -1 ? pair : pair.slice(0, split));
-    const value = decodeOnce(split === -1 ? '' : pair.slice(split + 1));
-    if (name === null || value === null || name === '' || parameters.has(name)) return null;
-    parameters.set(name, value);
-  }
-  return Object.fromEntries(parameters);
-}
-
-function decodeOnce(text: string): string | null {
-   
-  if (/[^\x21-\x7e]/.test(text)) return null;
-  try {
-    return decodeURIComponent(text.replaceAll('+', ' '));
-  } catch {
-    return null;
-  }
-}
-
-function joined(parameters: Parameters, leftOut: readonly string[]): string {
-  return Object.keys(parameters)
-    .filter((name) => !leftOut.includes(name) && parameters[name] !== '')
-    .sort()
-    .map((name) => `${name}=${parameters[name]}`)
-    .join('&');
 }

@@ -2,7 +2,8 @@
 import { parseDecimal } from '../../payment/money.js';
 import type { Money } from '../../payment/money.js';
 import type { CallOutcome, Failure, PaymentEvidence, RefundReport } from '../../payment/platform.js';
-import { parseBeijingTime, textOf, type Answer, type Node } from './client.js';
+import { parseBeijingTime } from '../beijing-time.js';
+import { textOf, type Answer, type Node } from './client.js';
 
 export type TradeStatus = 'WAIT_BUYER_PAY' | 'TRADE_SUCCESS' | 'TRADE_FINISHED' | 'TRADE_CLOSED';
 
@@ -167,7 +168,7 @@ export function refundQueryReport(answer: Answer, asked: { at: Date; sentAt: Dat
     const refundedAt = parseBeijingTime(textOf(answer.node, 'gmt_refund_pay')) ?? at;
     return { ...NOTHING, status: 'SUCCEEDED', amount: platformAmount, at: refundedAt, word: status };
   }
-  if (status !== '') return { ...NOTHING, status: 'UNKNOWN', at, word: status };
+  if (status !== '') return { ...NOTHING, status: 'UNKNOWN', at, word: status, unmapped: true };
   const early = asked.sentAt === null || at.getTime() - asked.sentAt.getTime() < TOO_EARLY_MS;
   // Never FAILED: the first send may still be executed. Sending the same number again is safe.
   return early

@@ -32,24 +32,28 @@ export const platformJson = (node: Node): string => JSON.stringify(node).replace
 export interface Envelope {
   readonly name: string;
   readonly content: string;
+  /** Null in key mode. */
+  readonly alipayCertSn: string | null;
   readonly signature: string | null;
   readonly signFirst: boolean;
 }
 
 /** The whole answer around the exact text of its node. */
-export function envelope({ name, content, signature, signFirst }: Envelope): string {
+export function envelope({ name, content, alipayCertSn, signature, signFirst }: Envelope): string {
   const node = `"${name}":${content}`;
-  if (signature === null) return `{${node}}`;
-  return signFirst ? `{"sign":"${signature}",${node}}` : `{${node},"sign":"${signature}"}`;
+  const proof = [...(alipayCertSn === null ? [] : [`"alipay_cert_sn":"${alipayCertSn}"`]), ...(signature === null ? [] : [`"sign":"${signature}"`])];
+  return `{${(signFirst ? [...proof, node] : [node, ...proof]).join()}}`;
 }
 
 export interface Answering {
   readonly privateKeyPem: string;
+  readonly alipayCertSn: string | null;
   readonly signFirst: boolean;
   readonly traceId: string;
 }
 
-export function answer({ privateKeyPem, signFirst, traceId }: Answering, name: string, node: Node, fault: Fault | null): HttpReply {
+export function answer(answering: Answering, name: string, node: Node, fault: Fault | null): HttpReply {
+  const { privateKeyPem, alipayCertSn, signFirst, traceId } = answering;
   const content = platformJson(node);
   const kind = fault?.kind;
   const signed = kind === 'bad-signature' ? `${content} ` : content;
@@ -58,6 +62,7 @@ export function answer({ privateKeyPem, signFirst, traceId }: Answering, name: s
   let body = envelope({
     name,
     content,
+    alipayCertSn: alipayCertSn !== null && kind === 'wrong-serial' ? NOBODYS_SN : alipayCertSn,
     signature: unsigned ? null : sign(signed, privateKeyPem),
     signFirst: signFirst || kind === 'sign-first',
   });
@@ -77,6 +82,8 @@ export function answer({ privateKeyPem, signFirst, traceId }: Answering, name: s
 
 export const htmlPage = (status: number, title: string): HttpReply =>
   textReply(status, 'text/html;charset=utf-8', `<!DOCTYPE html><html><head><title>${title}</title></head><body><h1>${title}</h1></body></html>`);
+
+const NOBODYS_SN = '0'.repeat(32);
 
 /** What a smuggler would like a careless reader to believe. */
 const FORGED: Node = { code: '10000', msg: 'Success', trade_status: 'TRADE_SUCCESS', fund_change: 'Y', refund_status: 'REFUND_SUCCESS' };

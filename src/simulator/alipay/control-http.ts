@@ -1,6 +1,7 @@
 /**
  * The control of the simulated Alipay over HTTP, on a port of its own that no adapter is configured with. Bodies and answers are
- * JSON, amounts are texts in fen, operations may be short (`refund` for `alipay.trade.refund`). What cannot be done answers 409.
+ * JSON, amounts are texts in fen, operations may be short (`refund` for `alipay.trade.refund`), and the download of a bill is
+ * `bill-file`. What cannot be done answers 409.
  *
  *   POST /alipay/buyer-scans        {"out_trade_no"}
  *   POST /alipay/buyer-opens        {"signed_parameters"}            of app.pay, page.pay or wap.pay
@@ -12,6 +13,9 @@
  *   POST /alipay/freeze             {"out_trade_no", "frozen": true}
  *   POST /alipay/expire             {"out_trade_no"}
  *   POST /alipay/finish             {"out_trade_no"}                  the time to refund is over
+ *   POST /alipay/bill-change        {"day", "kind": "drop", "no"} or {"day", "kind": "alter", "no", "amount_fen"}
+ *                                   or {"day", "kind": "add", "out_trade_no", "amount_fen", "out_request_no"?}
+ *   POST /alipay/renew-certificate  {}                                in certificate mode: a new one under the same root
  *   POST /alipay/clock              {"advance_ms"}
  *   POST /alipay/faults             {"operation", "kind", "ordinal"?, "times"?, "delayMs"?, "committed"?, "code"?, "subCode"?}
  *   POST /alipay/faults/clear       {}
@@ -24,8 +28,10 @@
  *
  *   curl -s localhost:50054/alipay/buyer-pays -d '{"out_trade_no": "P1"}'
  */
+import type { Arguments } from '../control-arguments.js';
 import { answerControl, type ControlRoutes } from '../control-http.js';
 import type { HttpReply, HttpRequest } from '../http.js';
+import type { BillChange } from './bills.js';
 import type { AlipayControl } from './control.js';
 import { NOTIFICATION_MODES } from './notifications.js';
 
@@ -46,6 +52,8 @@ const acts: Routes['acts'] = {
   freeze: (control, given) => control.freeze(given.text('out_trade_no'), given.flag('frozen') ?? true),
   expire: (control, given) => control.expire(given.text('out_trade_no')),
   finish: (control, given) => control.finish(given.text('out_trade_no')),
+  'bill-change': (control, given) => control.changeBill(billChangeOf(given)),
+  'renew-certificate': (control) => control.renewCertificate(),
   clock: (control, given) => {
     control.advanceClock(given.count('advance_ms') ?? 0);
     return { now: control.now() };
@@ -67,3 +75,12 @@ const views: Routes['views'] = {
 
 export const answerAlipayControl = (control: AlipayControl, request: HttpRequest): Promise<HttpReply> =>
   answerControl({ place: 'alipay', acts, views }, control, request);
+
+function billChangeOf(given: Arguments): BillChange {
+  const day = given.text('day');
+  const kind = given.oneOf('kind', ['drop', 'alter', 'add']);
+  if (kind === 'drop') return { day, kind, no: given.text('no') };
+  const amount = given.amount('amount_fen') ?? 0n;
+  if (kind === 'alter') return { day, kind, no: given.text('no'), amount };
+  return { day, kind, outTradeNo: given.text('out_trade_no'), amount, ...(given.has('out_request_no') ? { outRequestNo: given.text('out_request_no') } : {}) };
+}

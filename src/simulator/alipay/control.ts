@@ -5,7 +5,10 @@ import type { Fault, FaultPlan } from '../faults.js';
 import type { Holds } from '../holds.js';
 import type { Attempt, Delivery, Notifier } from '../notifier.js';
 import type { BoundedRecord } from '../record.js';
+import { BILL_FILE } from './bill-file.js';
+import type { BillChange } from './bills.js';
 import { Content } from './content.js';
+import { startOfDay } from './format.js';
 import type { GatewayEvent } from './gateway.js';
 import type { NotificationPlan, Notifications } from './notifications.js';
 import type { PayOutcome, Platform } from './operations.js';
@@ -121,6 +124,17 @@ export class AlipayControl {
     return trade;
   }
 
+  /** Makes the bill of a day differ from the trades. */
+  changeBill(change: BillChange): void {
+    if (startOfDay(change.day) === null) throw new ControlError(`${change.day} is no day`);
+    this.parts.platform.bills.change(change);
+  }
+
+  /** Goes over to a new Alipay certificate with a new key under the same root; the old one stays to be downloaded. */
+  renewCertificate(): void {
+    this.parts.platform.keyring.renew(this.parts.clock.now());
+  }
+
   advanceClock(ms: number): void {
     this.parts.clock.advance(ms);
   }
@@ -184,8 +198,9 @@ export class AlipayControl {
   }
 }
 
-/** `refund` for `alipay.trade.refund`; whole names and `*` stay. */
-const fullName = (operation: string): string => (operation === '*' || operation.startsWith('alipay.') ? operation : `alipay.trade.${operation}`);
+/** `refund` for `alipay.trade.refund`; whole names, `*` and the bill's file, which is no method, stay. */
+const fullName = (operation: string): string =>
+  operation === '*' || operation === BILL_FILE || operation.startsWith('alipay.') ? operation : `alipay.trade.${operation}`;
 
 function outsideGateway<T>(act: () => T): T {
   try {

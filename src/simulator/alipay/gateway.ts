@@ -16,7 +16,6 @@ import type { Fields } from './signature.js';
 export interface Gateway {
   readonly platform: Platform;
   readonly door: Door;
-  readonly alipayPrivateKeyPem: string;
   readonly faults: FaultPlan;
   readonly holds: Holds;
   readonly notifications: Notifications;
@@ -100,7 +99,8 @@ function execute(gateway: Gateway, request: HttpRequest, fields: Fields | null, 
       const trade = gateway.platform.book.place(call);
       return { name: nodeName(method), node: { code: '10000' }, page: cashierPage(trade) };
     }
-    return { name: nodeName(method), node: operate(gateway.platform, { ...call, withholdRefund: fault?.kind === 'refund-not-executed' }), page: null };
+    const circumstances = { origin: `http://${request.headers.host ?? ''}`, withholdRefund: fault?.kind === 'refund-not-executed' };
+    return { name: nodeName(method), node: operate(gateway.platform, { ...call, ...circumstances }), page: null };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return { ...refusedAs(error, method), page: asPage ? refusalPage(error) : null };
@@ -120,11 +120,12 @@ function replyTo(gateway: Gateway, { name, node, page }: Executed, method: strin
 
   const error = errorOf(fault, method);
   const asErrorResponse = fault?.kind === 'error-response' || fault?.kind === 'unsigned-error-response';
-  const answering = { privateKeyPem: gateway.alipayPrivateKeyPem, signFirst: gateway.signFirst(), traceId: randomBytes(16).toString('hex') };
+  const { signingKeyPem: privateKeyPem, alipayCertSn } = gateway.platform.keyring;
+  const answering = { privateKeyPem, alipayCertSn, signFirst: gateway.signFirst(), traceId: randomBytes(16).toString('hex') };
   return answer(answering, asErrorResponse ? 'error_response' : name, error === null ? node : refused(error), fault);
 }
 
-function transportFault(fault: Fault | null): HttpReply | null {
+export function transportFault(fault: Fault | null): HttpReply | null {
   if (fault?.kind === 'drop-before-commit' || fault?.kind === 'commit-then-drop') return { kind: 'drop' };
   if (fault?.kind === 'connection-reset') return { kind: 'reset' };
   if (fault?.kind === 'http-500') return htmlPage(500, '500 Internal Server Error');

@@ -1,4 +1,5 @@
-import { generateKeyPairSync } from 'node:crypto';
+import { newKeyPair } from '../rsa-pair.js';
+import type { AlipayCertificates } from './certificates.js';
 
 /** The application's private key is unknown where only its public half was given. */
 export interface AlipayKeys {
@@ -6,17 +7,25 @@ export interface AlipayKeys {
   readonly appPublicKeyPem: string;
   readonly alipayPrivateKeyPem: string;
   readonly alipayPublicKeyPem: string;
+  /** Of certificate mode only. */
+  readonly certificates?: AlipayCertificates;
 }
 
 export interface KeySources {
   readonly given?: AlipayKeys | undefined;
   readonly saved?: AlipayKeys | undefined;
   readonly appPublicKeyPem?: string | undefined;
+  /** Null in key mode. */
+  readonly newCertificates: ((keys: AlipayKeys) => AlipayCertificates) | null;
 }
 
 /** Given keys win over saved ones, new ones are made where there are none. */
-export function keysFrom({ given, saved, appPublicKeyPem }: KeySources): AlipayKeys {
-  const known = given ?? saved;
+export function keysFrom({ given, saved, appPublicKeyPem, newCertificates }: KeySources): AlipayKeys {
+  const { certificates, ...keys } = pairsFrom(given ?? saved, appPublicKeyPem);
+  return newCertificates === null ? keys : { ...keys, certificates: certificates ?? newCertificates(keys) };
+}
+
+function pairsFrom(known: AlipayKeys | undefined, appPublicKeyPem: string | undefined): AlipayKeys {
   const alipay = known ?? alipayPair();
   if (appPublicKeyPem !== undefined && appPublicKeyPem !== known?.appPublicKeyPem) {
     return { ...pick(alipay), appPrivateKeyPem: null, appPublicKeyPem };
@@ -25,14 +34,6 @@ export function keysFrom({ given, saved, appPublicKeyPem }: KeySources): AlipayK
   const app = newKeyPair();
   return { ...pick(alipay), appPrivateKeyPem: app.privateKey, appPublicKeyPem: app.publicKey };
 }
-
-/** RSA of 2048 bit, as RSA2 wants it. */
-export const newKeyPair = (): { readonly privateKey: string; readonly publicKey: string } =>
-  generateKeyPairSync('rsa', {
-    modulusLength: 2048,
-    privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
-    publicKeyEncoding: { type: 'spki', format: 'pem' },
-  });
 
 type AlipayHalf = Pick<AlipayKeys, 'alipayPrivateKeyPem' | 'alipayPublicKeyPem'>;
 

@@ -8,7 +8,10 @@ export interface NoticeHead {
   readonly sellerId: string;
 }
 
-/** The fields of a trade notification without its `sign`, in the order in which they are sent. */
+/**
+ * The fields of a trade notification without its `sign`, in the order in which they are sent. Those of alipay.md section 6 in either
+ * mode: unlike an answer, a notification does not name the certificate it is signed with.
+ */
 export function notice(event: TradeEvent, { notifyId, now, appId, sellerId }: NoticeHead): Map<string, string> {
   const { trade } = event;
   const fields = new Map([

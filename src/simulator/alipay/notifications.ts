@@ -47,7 +47,7 @@ export interface NotificationParts {
   readonly notifier: Notifier;
   readonly appId: string;
   readonly sellerId: string;
-  readonly privateKeyPem: string;
+  privateKeyPem(): string;
   /** Made when first wanted. */
   forgerPrivateKeyPem(): string;
   /** Whether this kind is sent at all: the platform's pages differ on some. */
@@ -128,7 +128,7 @@ export class Notifications {
     const appId = mode === 'other-app' ? `${parts.appId.slice(0, -4)}9999` : parts.appId;
     const sellerId = mode === 'other-seller' ? `${parts.sellerId.slice(0, -4)}9999` : parts.sellerId;
     const fields = notice(event, { notifyId: id, now, appId, sellerId });
-    fields.set('sign', sign(notificationText(fields), mode === 'forged' ? parts.forgerPrivateKeyPem() : parts.privateKeyPem));
+    fields.set('sign', sign(notificationText(fields), mode === 'forged' ? parts.forgerPrivateKeyPem() : parts.privateKeyPem()));
 
     const about = { out_trade_no: event.trade.outTradeNo, trade_status: event.trade.status, event: event.kind };
     if (mode === 'altered-amount') fields.set('total_amount', yuan(reportedTotal(event.trade) + 1n));

@@ -1,10 +1,12 @@
-/** The calls of the gateway that answer JSON, one per method of alipay.md section 1. */
+/** The calls of the gateway that answer JSON, one per method of alipay.md sections 1 and 5. */
 import { success, type Node } from './answers.js';
+import type { Bills } from './bills.js';
 import type { Content } from './content.js';
 import { beijing, yuan } from './format.js';
-import { businessRefusal, invalidArgument, Refusal } from './refusal.js';
+import type { Keyring } from './keyring.js';
+import { businessRefusal, invalidArgument, notPermitted, Refusal } from './refusal.js';
 import type { Refunds } from './refunds.js';
-import { refundedOf, reportedTotal, type Refund, type Trade } from './trade.js';
+import { BUYER, refundedOf, reportedTotal, type Refund, type Trade } from './trade.js';
 import type { Book } from './trades.js';
 
 export interface Call {
@@ -12,6 +14,8 @@ export interface Call {
   readonly content: Content;
   readonly notifyUrl: string | null;
   readonly returnUrl: string | null;
+  /** Where the caller reaches the simulator. */
+  readonly origin: string;
   /** Accept a refund without carrying it out. */
   readonly withholdRefund: boolean;
 }
@@ -19,6 +23,8 @@ export interface Call {
 export interface Platform {
   readonly book: Book;
   readonly refunds: Refunds;
+  readonly bills: Bills;
+  readonly keyring: Keyring;
   /** A refund is not yet seen by its query for this long. */
   readonly refundVisibleAfterMs: number;
   payOutcome: PayOutcome;
@@ -28,8 +34,6 @@ export interface Platform {
 export type PayOutcome = 'paid' | 'waiting' | 'refused';
 
 type Operation = (platform: Platform, call: Call) => Node;
-
-export const BUYER = { buyer_logon_id: '159****5620', buyer_user_id: '2088102534368455' } as const;
 
 const OPERATIONS: Readonly<Record<string, Operation>> = {
   'alipay.trade.precreate': ({ book }, call) => {
@@ -50,8 +54,11 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
   'alipay.trade.cancel': cancel,
   'alipay.trade.refund': refund,
   'alipay.trade.fastpay.refund.query': refundQuery,
-  'alipay.trade.refund.apply': notEnabled,
-  'alipay.data.dataservice.bill.downloadurl.query': notEnabled,
+  'alipay.trade.refund.apply': () => {
+    throw notPermitted('ISV权限不足');
+  },
+  'alipay.data.dataservice.bill.downloadurl.query': ({ bills }, { content, origin }) => success({ bill_download_url: bills.apply(content, origin) }),
+  'alipay.open.app.alipaycert.download': certificateDownload,
 };
 
 export function operate(platform: Platform, call: Call): Node {
@@ -116,8 +123,10 @@ function refundQuery({ book, refundVisibleAfterMs }: Platform, { content }: Call
   });
 }
 
-function notEnabled(): Node {
-  throw new Refusal('40006', 'isv.insufficient-isv-permissions', 'ISV权限不足');
+function certificateDownload({ keyring }: Platform, { content }: Call): Node {
+  const pem = keyring.certificateNamed(content.required('alipay_cert_sn'));
+  if (pem === null) throw invalidArgument('isv.alipay-cert-not-exist', '支付宝公钥证书不存在');
+  return success({ alipay_cert_content: Buffer.from(pem).toString('base64') });
 }
 
 const numbers = ({ tradeNo, outTradeNo }: Trade): Node => ({ trade_no: tradeNo, out_trade_no: outTradeNo });

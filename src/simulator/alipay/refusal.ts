@@ -24,4 +24,6 @@ export const missing = (field: string): Refusal => new Refusal('40002', 'isv.inv
 export const invalidArgument = (subCode: string, message: string): Refusal => new Refusal('40002', subCode, message);
 export const missingArgument = (subCode: string, message: string): Refusal => new Refusal('40001', subCode, message);
 
+export const notPermitted = (message: string): Refusal => new Refusal('40006', 'isv.insufficient-isv-permissions', message);
+
 export const rateLimited = (message: string): Refusal => new Refusal('40005', 'isv.app-call-limited', message);

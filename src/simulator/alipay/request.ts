@@ -1,12 +1,15 @@
 /** Reads a call of the gateway and checks it at the door, in the order of alipay.md section 14. */
 import type { HttpRequest } from '../http.js';
 import { fromBeijing } from './format.js';
+import type { CallSerials } from './keyring.js';
 import { invalidArgument, missingArgument } from './refusal.js';
 import { requestText, signatureHolds, type Fields } from './signature.js';
 
 export interface Door {
   readonly appId: string;
   readonly appPublicKeyPem: string;
+  /** Null in key mode. */
+  readonly serials: CallSerials | null;
   readonly timestampWindowMs: number;
   now(): number;
 }
@@ -48,6 +51,7 @@ export function checkDoor(door: Door, fields: Fields): void {
   }
   const signature = argument(fields, 'sign', 'isv.missing-signature');
   if ((fields.get('charset') ?? '').toLowerCase() !== 'utf-8') throw invalidArgument('isv.invalid-charset', '字符集错误');
+  checkSerials(door, fields);
   const text = requestText(fields);
   if (!signatureHolds(text, signature, door.appPublicKeyPem)) {
     const shown = text.replaceAll('&', '&amp;').replaceAll('"', '&quot;');
@@ -57,6 +61,16 @@ export function checkDoor(door: Door, fields: Fields): void {
   argument(fields, 'method', 'isv.missing-method');
   if (argument(fields, 'version', 'isv.missing-version') !== '1.0') throw invalidArgument('isv.invalid-parameter', '参数有误：version');
   if ((fields.get('format') ?? 'JSON').toUpperCase() !== 'JSON') throw invalidArgument('isv.invalid-format', '无效的数据格式');
+}
+
+/** The application's certificate decides which key the signature is checked with. */
+function checkSerials({ serials }: Door, fields: Fields): void {
+  if (serials === null) return;
+  const [app = '', root = ''] = [fields.get('app_cert_sn'), fields.get('alipay_root_cert_sn')];
+  if (app === '') throw invalidArgument('isv.missing-app-cert-sn', '缺少应用公钥证书序列号');
+  if (app !== serials.appCertSn) throw invalidArgument('isv.app-cert-not-exist', '应用公钥证书不存在');
+  if (root === '') throw invalidArgument('isv.missing-alipay-root-cert-sn', '缺少支付宝根证书序列号');
+  if (root !== serials.alipayRootCertSn) throw invalidArgument('isv.invalid-alipay-root-cert-sn', '支付宝根证书序列号错误');
 }
 
 /** The URL a call wants its notifications at; null where it wants none. */

@@ -1,5 +1,8 @@
 export type TradeStatus = 'WAIT_BUYER_PAY' | 'TRADE_SUCCESS' | 'TRADE_FINISHED' | 'TRADE_CLOSED';
 
+/** Of every trade. */
+export const BUYER = { buyer_logon_id: '159****5620', buyer_user_id: '2088102534368455' } as const;
+
 /** Amounts are fen, times are milliseconds since the epoch. */
 export interface Refund {
   readonly requestNo: string;

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { AlipaySdk } from 'alipay-sdk';
 import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/platform.js';
 import { createAlipayAdapter } from '../../../src/platform/alipay/adapter.js';
+import { alipaySettings } from '../../../src/platform/alipay/settings.js';
 
 const keys = () => generateKeyPairSync('rsa', { modulusLength: 2048, privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, publicKeyEncoding: { type: 'spki', format: 'pem' } });
 const [ours, alipay, stranger] = [keys(), keys(), keys()];
@@ -39,15 +40,15 @@ afterAll(async () => {
 });
 
 function adapterAt(port: number): PlatformAdapter {
-  return createAlipayAdapter({
-    merchantAccount: 'alipay',
-    appId: '2021000000000001',
-    sellerId: '2088000000000001',
-    gatewayUrl: `http://127.0.0.1:${port}/gateway.do`,
-    appPrivateKey: ours.privateKey,
-    alipayPublicKey: alipay.publicKey.replace(/-----[^-]+-----|\n/g, ''),
-    notifyUrl: 'https://pay.example/notifications/alipay/alipay',
+  const settings = alipaySettings.parse({
+    account: 'alipay',
+    app_id: '2021000000000001',
+    seller_id: '2088000000000001',
+    gateway_url: `http://127.0.0.1:${port}/gateway.do`,
+    app_private_key: ours.privateKey,
+    alipay_public_key: alipay.publicKey.replace(/-----[^-]+-----|\n/g, ''),
   });
+  return createAlipayAdapter(settings, 'https://pay.example/notifications/alipay/alipay');
 }
 
 const signed = (node: object, key = alipay.privateKey) => (method: string) => {
@@ -60,12 +61,12 @@ const ok = (node: object) => signed({ code: '10000', msg: 'Success', ...node });
 
 const ORDER: NewOrder = {
   merchantOrderNo: 'P0001', platformOrderTime: '', subject: 'tea 茶', amount: { currency: 'CNY', minorUnits: 8_888n }, checkout: 'QR_CODE',
-  expireAt: new Date('2026-01-01T02:00:00Z'), returnUrl: null, buyerId: null,
+  expireAt: new Date('2026-01-01T02:00:00Z'), returnUrl: null, buyerId: null, buyerIp: null,
 };
 const IDENTITY = { merchantOrderNo: 'P0001', platformOrderTime: '', platformTransactionId: null };
 const REFUND: NewRefund = {
   order: IDENTITY, platformRefundNo: 'R0001', createdAt: AT, sentAt: AT, amount: { currency: 'CNY', minorUnits: 100n },
-  paid: { currency: 'CNY', minorUnits: 8_888n }, reason: 'returned', attempt: 1,
+  paid: { currency: 'CNY', minorUnits: 8_888n }, paidAt: AT, reason: 'returned', attempt: 1,
 };
 
 test('an independent verifier accepts what the adapter signs, and nothing that was altered', async () => {
@@ -235,7 +236,8 @@ function notification(change: Record<string, string | undefined> = {}, key = ali
   const text = Object.keys(fields).filter((name) => name !== 'sign_type' && fields[name] !== '').sort().map((name) => `${name}=${fields[name]}`).join('&');
   return Buffer.from(new URLSearchParams({ ...fields, sign: sign('RSA-SHA256', Buffer.from(text), key).toString('base64') }).toString());
 }
-const read = (body: Buffer) => adapter.readNotification({ headers: {}, body, receivedAt: AT });
+const FORM = { 'content-type': 'application/x-www-form-urlencoded; charset=utf-8' };
+const read = (body: Buffer, headers: Record<string, string> = FORM) => adapter.readNotification({ headers, body, receivedAt: AT });
 
 test.each<[string, Record<string, string>, object]>([
   ['a payment', {}, { evidence: { class: 'PAID', at: PAID_AT, refundedTotal: null }, refund: null }],
@@ -258,6 +260,10 @@ test.each<[string, Buffer, string]>([
   ['no signature', Buffer.from('sign_type=RSA2&out_trade_no=P0001'), 'the signature does not verify'],
 ])('a notification with %s is not believed', (_what, body, why) => {
   expect(read(body)).toMatchObject({ verified: false, why });
+});
+
+test('a genuine notification under another content-type is not believed', () => {
+  for (const type of ['application/json', 'text/plain', '']) expect(read(notification(), { 'content-type': type })).toMatchObject({ verified: false });
 });
 
 test('no single changed byte of a genuine notification is believed', () => {

@@ -692,6 +692,28 @@ export interface PlatformHealth {
   platform: Platform;
   /** The account. */
   merchantAccount: string;
+  /** Operations that this replica leaves alone for a while, since the platform did not answer them lately. */
+  openCircuits: string[];
+}
+
+/** A word of a platform that the service has no mapping for. Payments that it came for are UNKNOWN unless they were settled before. */
+export interface UnmappedWord {
+  /** The platform. */
+  platform: Platform;
+  /** The word, as the platform spells it. */
+  word: string;
+  /** How often it was recorded. */
+  count: bigint;
+  /** When it came last. */
+  lastTime: Timestamp | undefined;
+}
+
+/** The notification entrance of this replica, since its start. */
+export interface EntranceHealth {
+  /** Deliveries that proved nothing and were refused. */
+  refused: bigint;
+  /** Those of them that were written down; a flood is sampled. */
+  quarantined: bigint;
 }
 
 /** The sync worker. */
@@ -766,6 +788,10 @@ export interface GetSystemHealthResponse {
     | undefined;
   /** The inbox. */
   inbox: InboxHealth[];
+  /** Words that platforms used and nobody has mapped, newest first, at most 100. Any is a reason to look. */
+  unmappedWords: UnmappedWord[];
+  /** The notification entrance. */
+  entrance: EntranceHealth | undefined;
 }
 
 function createBaseExplainPaymentRequest(): ExplainPaymentRequest {
@@ -4482,7 +4508,7 @@ export const DatabaseHealth: MessageFns<DatabaseHealth> = {
 };
 
 function createBasePlatformHealth(): PlatformHealth {
-  return { platform: 0, merchantAccount: "" };
+  return { platform: 0, merchantAccount: "", openCircuits: [] };
 }
 
 export const PlatformHealth: MessageFns<PlatformHealth> = {
@@ -4492,6 +4518,9 @@ export const PlatformHealth: MessageFns<PlatformHealth> = {
     }
     if (message.merchantAccount !== "") {
       writer.uint32(18).string(message.merchantAccount);
+    }
+    for (const v of message.openCircuits) {
+      writer.uint32(26).string(v!);
     }
     return writer;
   },
@@ -4525,6 +4554,14 @@ export const PlatformHealth: MessageFns<PlatformHealth> = {
             message.merchantAccount = reader.string();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.openCircuits.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4545,6 +4582,11 @@ export const PlatformHealth: MessageFns<PlatformHealth> = {
         : isSet(object.merchant_account)
         ? globalThis.String(object.merchant_account)
         : "",
+      openCircuits: globalThis.Array.isArray(object?.openCircuits)
+        ? object.openCircuits.map((e: any) => globalThis.String(e))
+        : globalThis.Array.isArray(object?.open_circuits)
+        ? object.open_circuits.map((e: any) => globalThis.String(e))
+        : [],
     };
   },
 
@@ -4556,6 +4598,9 @@ export const PlatformHealth: MessageFns<PlatformHealth> = {
     if (message.merchantAccount !== "") {
       obj.merchantAccount = message.merchantAccount;
     }
+    if (message.openCircuits?.length) {
+      obj.openCircuits = message.openCircuits;
+    }
     return obj;
   },
 
@@ -4566,6 +4611,226 @@ export const PlatformHealth: MessageFns<PlatformHealth> = {
     const message = createBasePlatformHealth();
     message.platform = object.platform ?? 0;
     message.merchantAccount = object.merchantAccount ?? "";
+    message.openCircuits = object.openCircuits?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseUnmappedWord(): UnmappedWord {
+  return { platform: 0, word: "", count: 0n, lastTime: undefined };
+}
+
+export const UnmappedWord: MessageFns<UnmappedWord> = {
+  encode(message: UnmappedWord, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.platform !== 0) {
+      writer.uint32(8).int32(message.platform);
+    }
+    if (message.word !== "") {
+      writer.uint32(18).string(message.word);
+    }
+    if (message.count !== 0n) {
+      if (BigInt.asIntN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type int64 too large");
+      }
+      writer.uint32(24).int64(message.count);
+    }
+    if (message.lastTime !== undefined) {
+      Timestamp.encode(message.lastTime, writer.uint32(34).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): UnmappedWord {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseUnmappedWord();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.platform = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.word = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.count = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.lastTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): UnmappedWord {
+    return {
+      platform: isSet(object.platform) ? platformFromJSON(object.platform) : 0,
+      word: isSet(object.word) ? globalThis.String(object.word) : "",
+      count: isSet(object.count) ? BigInt(object.count) : 0n,
+      lastTime: isSet(object.lastTime)
+        ? fromJsonTimestamp(object.lastTime)
+        : isSet(object.last_time)
+        ? fromJsonTimestamp(object.last_time)
+        : undefined,
+    };
+  },
+
+  toJSON(message: UnmappedWord): unknown {
+    const obj: any = {};
+    if (message.platform !== 0) {
+      obj.platform = platformToJSON(message.platform);
+    }
+    if (message.word !== "") {
+      obj.word = message.word;
+    }
+    if (message.count !== 0n) {
+      obj.count = message.count.toString();
+    }
+    if (message.lastTime !== undefined) {
+      obj.lastTime = fromTimestamp(message.lastTime).toISOString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<UnmappedWord>): UnmappedWord {
+    return UnmappedWord.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<UnmappedWord>): UnmappedWord {
+    const message = createBaseUnmappedWord();
+    message.platform = object.platform ?? 0;
+    message.word = object.word ?? "";
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    message.lastTime = (object.lastTime !== undefined && object.lastTime !== null)
+      ? Timestamp.fromPartial(object.lastTime)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseEntranceHealth(): EntranceHealth {
+  return { refused: 0n, quarantined: 0n };
+}
+
+export const EntranceHealth: MessageFns<EntranceHealth> = {
+  encode(message: EntranceHealth, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.refused !== 0n) {
+      if (BigInt.asIntN(64, message.refused) !== message.refused) {
+        throw new globalThis.Error("value provided for field message.refused of type int64 too large");
+      }
+      writer.uint32(8).int64(message.refused);
+    }
+    if (message.quarantined !== 0n) {
+      if (BigInt.asIntN(64, message.quarantined) !== message.quarantined) {
+        throw new globalThis.Error("value provided for field message.quarantined of type int64 too large");
+      }
+      writer.uint32(16).int64(message.quarantined);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EntranceHealth {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEntranceHealth();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.refused = reader.int64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.quarantined = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): EntranceHealth {
+    return {
+      refused: isSet(object.refused) ? BigInt(object.refused) : 0n,
+      quarantined: isSet(object.quarantined) ? BigInt(object.quarantined) : 0n,
+    };
+  },
+
+  toJSON(message: EntranceHealth): unknown {
+    const obj: any = {};
+    if (message.refused !== 0n) {
+      obj.refused = message.refused.toString();
+    }
+    if (message.quarantined !== 0n) {
+      obj.quarantined = message.quarantined.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<EntranceHealth>): EntranceHealth {
+    return EntranceHealth.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<EntranceHealth>): EntranceHealth {
+    const message = createBaseEntranceHealth();
+    message.refused = (object.refused !== undefined && object.refused !== null) ? BigInt(object.refused) : 0n;
+    message.quarantined = (object.quarantined !== undefined && object.quarantined !== null)
+      ? BigInt(object.quarantined)
+      : 0n;
     return message;
   },
 };
@@ -5068,6 +5333,8 @@ function createBaseGetSystemHealthResponse(): GetSystemHealthResponse {
     unsettled: [],
     feed: undefined,
     inbox: [],
+    unmappedWords: [],
+    entrance: undefined,
   };
 }
 
@@ -5096,6 +5363,12 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
     }
     for (const v of message.inbox) {
       InboxHealth.encode(v!, writer.uint32(66).fork()).join();
+    }
+    for (const v of message.unmappedWords) {
+      UnmappedWord.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.entrance !== undefined) {
+      EntranceHealth.encode(message.entrance, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -5177,6 +5450,22 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
             message.inbox.push(InboxHealth.decode(reader, reader.uint32()));
             continue;
           }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.unmappedWords.push(UnmappedWord.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.entrance = EntranceHealth.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5203,6 +5492,12 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
         : [],
       feed: isSet(object.feed) ? FeedHealth.fromJSON(object.feed) : undefined,
       inbox: globalThis.Array.isArray(object?.inbox) ? object.inbox.map((e: any) => InboxHealth.fromJSON(e)) : [],
+      unmappedWords: globalThis.Array.isArray(object?.unmappedWords)
+        ? object.unmappedWords.map((e: any) => UnmappedWord.fromJSON(e))
+        : globalThis.Array.isArray(object?.unmapped_words)
+        ? object.unmapped_words.map((e: any) => UnmappedWord.fromJSON(e))
+        : [],
+      entrance: isSet(object.entrance) ? EntranceHealth.fromJSON(object.entrance) : undefined,
     };
   },
 
@@ -5232,6 +5527,12 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
     if (message.inbox?.length) {
       obj.inbox = message.inbox.map((e) => InboxHealth.toJSON(e));
     }
+    if (message.unmappedWords?.length) {
+      obj.unmappedWords = message.unmappedWords.map((e) => UnmappedWord.toJSON(e));
+    }
+    if (message.entrance !== undefined) {
+      obj.entrance = EntranceHealth.toJSON(message.entrance);
+    }
     return obj;
   },
 
@@ -5256,6 +5557,10 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
       ? FeedHealth.fromPartial(object.feed)
       : undefined;
     message.inbox = object.inbox?.map((e) => InboxHealth.fromPartial(e)) || [];
+    message.unmappedWords = object.unmappedWords?.map((e) => UnmappedWord.fromPartial(e)) || [];
+    message.entrance = (object.entrance !== undefined && object.entrance !== null)
+      ? EntranceHealth.fromPartial(object.entrance)
+      : undefined;
     return message;
   },
 };

@@ -298,6 +298,8 @@ export enum PaymentFlag {
   PAYMENT_FLAG_UNSPECIFIED = 0,
   /** PAYMENT_FLAG_DUPLICATE_PAYMENT - Another payment of the same app and order was paid before. Both stand. */
   PAYMENT_FLAG_DUPLICATE_PAYMENT = 1,
+  /** PAYMENT_FLAG_DEFECTIVE_SUCCESS - Paid, with a defect on the platform's side that its settlement bill may correct. */
+  PAYMENT_FLAG_DEFECTIVE_SUCCESS = 2,
   UNRECOGNIZED = -1,
 }
 
@@ -309,6 +311,9 @@ export function paymentFlagFromJSON(object: any): PaymentFlag {
     case 1:
     case "PAYMENT_FLAG_DUPLICATE_PAYMENT":
       return PaymentFlag.PAYMENT_FLAG_DUPLICATE_PAYMENT;
+    case 2:
+    case "PAYMENT_FLAG_DEFECTIVE_SUCCESS":
+      return PaymentFlag.PAYMENT_FLAG_DEFECTIVE_SUCCESS;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -322,6 +327,8 @@ export function paymentFlagToJSON(object: PaymentFlag): string {
       return "PAYMENT_FLAG_UNSPECIFIED";
     case PaymentFlag.PAYMENT_FLAG_DUPLICATE_PAYMENT:
       return "PAYMENT_FLAG_DUPLICATE_PAYMENT";
+    case PaymentFlag.PAYMENT_FLAG_DEFECTIVE_SUCCESS:
+      return "PAYMENT_FLAG_DEFECTIVE_SUCCESS";
     case PaymentFlag.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";

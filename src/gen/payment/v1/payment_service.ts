@@ -620,6 +620,8 @@ export interface InitiatedPayment {
   returnUrl: string;
   /** The platform's id of the buyer; needed for JSAPI, else empty. */
   buyerId: string;
+  /** The IP address of the buyer's device; needed for WAP at WeChat Pay, else optional. */
+  buyerIp: string;
 }
 
 /** Another service placed the order. */
@@ -1501,7 +1503,7 @@ export const PaymentRef: MessageFns<PaymentRef> = {
 };
 
 function createBaseInitiatedPayment(): InitiatedPayment {
-  return { checkoutKind: 0, returnUrl: "", buyerId: "" };
+  return { checkoutKind: 0, returnUrl: "", buyerId: "", buyerIp: "" };
 }
 
 export const InitiatedPayment: MessageFns<InitiatedPayment> = {
@@ -1514,6 +1516,9 @@ export const InitiatedPayment: MessageFns<InitiatedPayment> = {
     }
     if (message.buyerId !== "") {
       writer.uint32(26).string(message.buyerId);
+    }
+    if (message.buyerIp !== "") {
+      writer.uint32(34).string(message.buyerIp);
     }
     return writer;
   },
@@ -1555,6 +1560,14 @@ export const InitiatedPayment: MessageFns<InitiatedPayment> = {
             message.buyerId = reader.string();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.buyerIp = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1584,6 +1597,11 @@ export const InitiatedPayment: MessageFns<InitiatedPayment> = {
         : isSet(object.buyer_id)
         ? globalThis.String(object.buyer_id)
         : "",
+      buyerIp: isSet(object.buyerIp)
+        ? globalThis.String(object.buyerIp)
+        : isSet(object.buyer_ip)
+        ? globalThis.String(object.buyer_ip)
+        : "",
     };
   },
 
@@ -1598,6 +1616,9 @@ export const InitiatedPayment: MessageFns<InitiatedPayment> = {
     if (message.buyerId !== "") {
       obj.buyerId = message.buyerId;
     }
+    if (message.buyerIp !== "") {
+      obj.buyerIp = message.buyerIp;
+    }
     return obj;
   },
 
@@ -1609,6 +1630,7 @@ export const InitiatedPayment: MessageFns<InitiatedPayment> = {
     message.checkoutKind = object.checkoutKind ?? 0;
     message.returnUrl = object.returnUrl ?? "";
     message.buyerId = object.buyerId ?? "";
+    message.buyerIp = object.buyerIp ?? "";
     return message;
   },
 };

@@ -1,0 +1,166 @@
+/** Why a payment is where it is: what is known, the rule that made its status of it, what comes next and what a person could do. */
+import type { Deps } from './deps.js';
+import { isResolved, type EvidenceSource, type Facts } from './facts.js';
+import { findPayment, nextSyncOf, type PaymentRef } from './get-payment.js';
+import type { Payment } from './payment.js';
+import { isSettled, type PaymentStatus } from './payment-status.js';
+import type { ReviewReason } from './review-reason.js';
+
+export interface KnownFact {
+  readonly name: string;
+  readonly text: string;
+  readonly source: EvidenceSource | null;
+  readonly at: Date | null;
+}
+
+export interface Explanation {
+  readonly payment: Payment;
+  readonly rule: string;
+  readonly facts: readonly KnownFact[];
+  /** The last question to the platform, answered or not. */
+  readonly lastQueryAt: Date | null;
+  readonly lastNotificationAt: Date | null;
+  readonly nextSyncAt: Date | null;
+  /** What keeps it from settling; empty when it is settled. */
+  readonly blockedBy: string;
+  /** Empty when nobody needs to do anything. */
+  readonly suggestedAct: string;
+  readonly unmappedWords: readonly string[];
+}
+
+const UNMAPPED_MAX = 20;
+
+export async function explainPayment(deps: Pick<Deps, 'orm' | 'platforms' | 'clock'>, ref: PaymentRef): Promise<Explanation> {
+  const payment = await findPayment(deps, ref);
+  const { lastQueryAt, lastNotificationAt, unmappedWords } = await readTraces(deps, payment);
+  const situation: Situation = {
+    payment,
+    unmappedWords,
+    isConfigured: deps.platforms.find(payment.platform, payment.merchantAccount) !== undefined,
+    now: deps.clock.now(),
+  };
+  return {
+    payment,
+    rule: ruleOf(payment),
+    facts: knownFacts(payment.facts, payment.currency),
+    lastQueryAt,
+    lastNotificationAt,
+    nextSyncAt: await nextSyncOf(deps, payment.id),
+    blockedBy: blockedBy(situation),
+    suggestedAct: suggestedAct(situation),
+    unmappedWords,
+  };
+}
+
+/** What the log tells; answers of queries that repeat what was known leave their time on the payment alone. */
+async function readTraces(deps: Pick<Deps, 'orm'>, payment: Payment): Promise<{ lastQueryAt: Date | null; lastNotificationAt: Date | null; unmappedWords: string[] }> {
+  const em = deps.orm.em.fork();
+  const [times] = await em.execute<[{ queried: string | null; notified: string | null }]>(
+    `select max(recorded_at) filter (where source = 'QUERY' or (kind = 'PLATFORM_CALL' and reason like 'query:%'))::text as queried,
+            max(recorded_at) filter (where source = 'NOTIFICATION')::text as notified
+       from payment_log where payment_id = ?`,
+    [payment.id],
+  );
+  const words = await em.execute<{ word: string }[]>(
+    `select evidence ->> 'word' as word from payment_log where payment_id = ? and evidence ->> 'class' = 'UNMAPPED'
+      group by 1 order by max(seq) desc limit ${UNMAPPED_MAX}`,
+    [payment.id],
+  );
+  const logged = times.queried === null ? null : new Date(times.queried);
+  const verified = payment.lastEvidenceSource === 'QUERY' ? payment.lastVerifiedAt : null;
+  return {
+    lastQueryAt: logged === null || (verified !== null && verified > logged) ? verified : logged,
+    lastNotificationAt: times.notified === null ? null : new Date(times.notified),
+    unmappedWords: words.map(({ word }) => word),
+  };
+}
+
+function ruleOf(payment: Payment): string {
+  const { facts, status, reviewReason } = payment;
+  if (facts.resolution !== undefined && isResolved(facts)) {
+    return `${facts.resolution.by} decided ${facts.resolution.decision}, and the decision covers everything that is known`;
+  }
+  return status === 'REVIEW' ? REVIEW_RULES[reviewReason!] : STATUS_RULES[status];
+}
+
+const REVIEW_RULES: Record<ReviewReason, string> = {
+  AMOUNT_MISMATCH: 'the platform names another amount or currency than is recorded; both are kept and neither is taken for true',
+  IDENTITY_MISMATCH: 'the platform names another merchant, or a second transaction for this order; both are kept',
+  CONTRADICTION: 'it was paid, and the platform said later that it was not',
+  LATE_SUCCESS: 'it was paid after it had ended unpaid',
+  EXTERNAL_REFUND: 'more was refunded at the platform than the refunds recorded here explain',
+  REFUND_CONTRADICTION: 'the platform contradicts what is recorded about a refund',
+  MONEY_UNCLEAR: 'the platform says that money may have moved and not whether it has',
+  SYNC_EXHAUSTED: 'the platform was asked until the schedule ended and gave no decisive answer',
+};
+
+const STATUS_RULES: Record<Exclude<PaymentStatus, 'REVIEW'>, string> = {
+  PENDING: 'nothing decisive is known; the platform awaits the buyer, or is not known to have the order yet',
+  PROCESSING: 'the platform says that the payment is under way',
+  UNKNOWN: 'an act of ours is in doubt, or the platform used a word that has no mapping',
+  SUCCEEDED: 'the platform confirmed the payment; amount, currency, merchant and order match',
+  PARTIALLY_REFUNDED: 'it was paid, and a part of it was refunded',
+  REFUNDED: 'it was paid, and all of it was refunded',
+  FAILED: 'the platform gave a definite negative answer, and nothing says that it was paid',
+  CLOSED: 'it was never paid, and its end is confirmed at the platform',
+  CANCELED: 'it was revoked before anybody paid',
+};
+
+function knownFacts({ open, paid, negative, mismatch, unclear, refundContradiction, exhausted, refundedTotal, resolution }: Facts, currency: string): KnownFact[] {
+  const known: KnownFact[] = [];
+  const add = (name: string, text: string, at: Date | null, source: EvidenceSource | null = null): number => known.push({ name, text, at, source });
+
+  if (open !== undefined) add('open', `undecided: ${open.status}`, open.at);
+  if (paid !== undefined) add('paid', `${paid.amount} ${paid.currency} as ${paid.transactionId}`, paid.at, paid.source);
+  if (negative !== undefined) add('negative', negative.notFound ? `${negative.status}: the platform does not know the order` : negative.status, negative.at);
+  if (mismatch !== undefined) add('mismatch', `${mismatch.reason}: recorded ${mismatch.recorded}, seen ${mismatch.seen}`, mismatch.at);
+  if (unclear !== undefined) add('unclear', 'money may have moved', unclear.at);
+  if (refundContradiction !== undefined) add('refund_contradiction', `about refund ${refundContradiction.refundId}`, refundContradiction.at);
+  if (exhausted !== undefined) add('exhausted', 'the schedule of queries ended', exhausted.at);
+  if (refundedTotal !== undefined) add('refunded_total', `the platform has named ${refundedTotal} ${currency} as refunded`, null);
+  if (resolution !== undefined) add('resolution', `${resolution.decision} by ${resolution.by}`, resolution.at);
+  return known;
+}
+
+interface Situation {
+  readonly payment: Payment;
+  readonly unmappedWords: readonly string[];
+  readonly isConfigured: boolean;
+  readonly now: Date;
+}
+
+function blockedBy({ payment, unmappedWords, isConfigured, now }: Situation): string {
+  const { status, platform, merchantAccount, expireAt } = payment;
+  if (isSettled(status)) return '';
+  if (!isConfigured) return `no account ${merchantAccount} of ${platform} is configured here, so nobody can ask`;
+  switch (status) {
+    case 'REVIEW':
+      return REVIEW_RULES[payment.reviewReason!];
+    case 'UNKNOWN':
+      return unmappedWords.length === 0 ? 'the outcome of a call to the platform is in doubt' : `nobody has mapped what the platform says: ${unmappedWords.join(', ')}`;
+    case 'PROCESSING':
+      return 'the platform has not decided yet';
+    default:
+      if (!payment.isExpired(now)) return 'the buyer has not paid yet';
+      return `it expired at ${expireAt!.toISOString()}, and the platform has not confirmed yet that it was never paid`;
+  }
+}
+
+const REVIEW_ACTS: Record<ReviewReason, string> = {
+  AMOUNT_MISMATCH: 'compare both values at the platform, then ResolveReview',
+  IDENTITY_MISMATCH: 'find out whose the other transaction is, then ResolveReview',
+  CONTRADICTION: 'look the order up in the platform\'s console, then ResolveReview',
+  LATE_SUCCESS: 'deliver and ResolveReview as PAID, or give the money back',
+  EXTERNAL_REFUND: 'find the refund at the platform, then RecordExternalRefund',
+  REFUND_CONTRADICTION: 'look the refund up at the platform, then ResolveRefund or RecordExternalRefund',
+  MONEY_UNCLEAR: 'wait for the settlement bill, or look the order up at the platform, then ResolveReview',
+  SYNC_EXHAUSTED: 'SyncPayments once the platform answers again; look the order up there if it does not',
+};
+
+function suggestedAct({ payment, unmappedWords, isConfigured }: Situation): string {
+  if (isSettled(payment.status)) return '';
+  if (!isConfigured) return 'configure the account in PAYSTATE_PLATFORMS';
+  if (payment.status === 'REVIEW') return REVIEW_ACTS[payment.reviewReason!];
+  if (unmappedWords.length > 0) return 'look up what the platform means and have its word mapped, then SyncPayments';
+  return '';
+}

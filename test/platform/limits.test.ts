@@ -1,0 +1,91 @@
+import type { NewOrder, NewRefund, PlatformAdapter } from '../../src/payment/platform.js';
+import { limited } from '../../src/platform/limits.js';
+
+const T0 = new Date('2026-01-01T00:00:00Z');
+const at = (ms: number) => ({ at: new Date(T0.getTime() + ms), signal: AbortSignal.timeout(5_000) });
+const ORDER = {} as NewOrder;
+const REFUND = {} as NewRefund;
+const IDENTITY = { merchantOrderNo: 'P1', platformOrderTime: '', platformTransactionId: null };
+const OK = { kind: 'ACCEPTED', value: { form: 'QR_TEXT', value: 'x' } } as const;
+type Outcome = Awaited<ReturnType<PlatformAdapter['create']>>;
+
+/** An adapter that does as it is told, and the number of calls that reached it. */
+function told(answer: () => Promise<unknown> | object) {
+  const calls = { count: 0 };
+  const call = async () => {
+    calls.count += 1;
+    return (await answer()) as never;
+  };
+  const adapter = { platform: 'ALIPAY', merchantAccount: 'a', create: call, query: call, close: call, refund: call, queryRefund: call, downloadBill: call } as unknown as PlatformAdapter;
+  return { adapter, calls };
+}
+
+test('no more calls a second than are configured; the others were not sent and say so', async () => {
+  const { adapter, calls } = told(() => OK);
+  const guarded = limited(adapter, { concurrency: 100, perSecond: 3 });
+  const outcomes = await Promise.all(Array.from({ length: 5 }, () => guarded.create(ORDER, at(0))));
+  expect(outcomes.map(({ kind }) => kind)).toEqual(['ACCEPTED', 'ACCEPTED', 'ACCEPTED', 'RATE_LIMITED', 'RATE_LIMITED']);
+  expect(await guarded.refund(REFUND, at(0))).toMatchObject({ status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true, word: 'RATE' });
+  expect(calls.count).toBe(3);
+  expect(await guarded.query(IDENTITY, at(334))).toMatchObject({ kind: 'ACCEPTED' });
+});
+
+test('no more calls at a time; the others wait', async () => {
+  const waiting: (() => void)[] = [];
+  const { adapter, calls } = told(() => new Promise((resolve) => waiting.push(() => resolve(OK))));
+  const guarded = limited(adapter, { concurrency: 2, perSecond: 1_000 });
+  const all = Array.from({ length: 3 }, () => guarded.create(ORDER, at(0)));
+  expect(calls.count).toBe(2);
+  waiting.shift()!();
+  await Promise.race(all);
+  await new Promise((resolve) => setImmediate(resolve));
+  expect(calls.count).toBe(3);
+  for (const end of waiting) end();
+  expect((await Promise.all(all)).map(({ kind }) => kind)).toEqual(['ACCEPTED', 'ACCEPTED', 'ACCEPTED']);
+});
+
+test('"too many" pauses its operation, never longer than a second at first, and no other one', async () => {
+  let answer: Outcome = { kind: 'RATE_LIMITED', code: 'isv.app-call-limited', message: '' };
+  const { adapter, calls } = told(() => answer);
+  const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
+  await guarded.create(ORDER, at(0));
+  answer = OK;
+  expect(await guarded.query(IDENTITY, at(0))).toMatchObject({ kind: 'ACCEPTED' });
+  expect(await guarded.create(ORDER, at(1_001))).toMatchObject({ kind: 'ACCEPTED' });
+  expect(calls.count).toBe(3);
+});
+
+test('the pause grows with every refusal in a row, and is spread', async () => {
+  const { adapter } = told(() => ({ kind: 'RATE_LIMITED', code: 'x', message: '' }));
+  const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
+  const paused: number[] = [];
+  let now = 0;
+  for (let refusals = 0; refusals < 12; refusals += 1) {
+    await guarded.create(ORDER, at(now));
+    let pause = 0;
+    while ('code' in (await guarded.create(ORDER, at(now + pause))) && pause < 60_000 && (await isPaused(guarded, now + pause))) pause += 500;
+    paused.push(pause);
+    now += 60_001;
+  }
+  expect(Math.max(...paused)).toBeGreaterThan(1_000);
+  expect(Math.max(...paused)).toBeLessThanOrEqual(60_500);
+});
+
+async function isPaused(guarded: PlatformAdapter, now: number): Promise<boolean> {
+  const outcome = await guarded.create(ORDER, at(now));
+  return outcome.kind === 'RATE_LIMITED' && outcome.code === 'PAUSED';
+}
+
+test('a platform that does not answer is left alone, operation by operation; refusals are answers', async () => {
+  let answer: object = { kind: 'UNKNOWN', code: 'TIMEOUT', message: '' };
+  const { adapter, calls } = told(() => answer);
+  const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
+  for (let call = 0; call < 12; call += 1) await guarded.create(ORDER, at(0));
+  expect(calls.count).toBe(10);
+  expect(await guarded.create(ORDER, at(0))).toEqual({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: expect.any(String) as unknown });
+  expect(guarded.openCircuits).toEqual(['create']);
+
+  answer = { kind: 'REJECTED', meaning: 'FINAL', code: 'ACQ.TOTAL_FEE_EXCEED', message: '' };
+  for (let call = 0; call < 12; call += 1) expect(await guarded.close(IDENTITY, at(0))).toMatchObject({ kind: 'REJECTED' });
+  expect(guarded.openCircuits).toEqual(['create']);
+});

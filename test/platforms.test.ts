@@ -1,0 +1,318 @@
+/** One contract for every platform, through the whole service at its simulator: real HTTP, real signatures, real database. */
+import { createHash } from 'node:crypto';
+import { PaymentStatus, Platform, RefundRetry, RefundStatus, type Payment } from '../src/gen/payment/v1/payment.js';
+import * as rpc from '../src/gen/payment/v1/payment_service.js';
+import { Notification } from '../src/notification/notification.js';
+import type { Bill, BillRow } from '../src/payment/platform.js';
+import { alipayAccount, unionPayAccount, wechatPayAccount } from '../src/simulator/accounts.js';
+import { startAlipaySimulator } from '../src/simulator/alipay/server.js';
+import type { Fault } from '../src/simulator/faults.js';
+import type { Delivery } from '../src/simulator/notifier.js';
+import { startUnionPaySimulator } from '../src/simulator/unionpay/server.js';
+import { startWechatPaySimulator } from '../src/simulator/wechatpay/server.js';
+import { accountsOf, startTestApp, type TestApp } from './support/app.js';
+import { initiated, refundOf, yuan } from './support/requests.js';
+
+/** What the stories need of a simulator, by names that all three share. */
+interface Hand {
+  buyerPays(orderNo: string, options?: { amountOverride?: bigint }): unknown;
+  readonly faults: { add(fault: Fault): void; clear(): void };
+  notificationPlan(plan: { mode: never; times?: number }): void;
+  notifications(): readonly Delivery[];
+  redeliver(id: string): Promise<unknown>;
+  idle(): Promise<void>;
+}
+
+interface Stage extends AsyncDisposable {
+  readonly platform: Platform;
+  readonly name: 'alipay' | 'wechatpay' | 'unionpay';
+  readonly accounts: object;
+  readonly hand: Hand;
+  /** The simulator's names of the operations. */
+  readonly operations: { readonly create: string; readonly query: string; readonly refund: string };
+  /** Its own book: what was paid and given back under an order number. */
+  book(orderNo: string): { readonly orders: number; readonly refunds: readonly bigint[] };
+  /** Refused deliveries are answered with this. */
+  readonly refused: number;
+  /** Notifications that prove nothing. */
+  readonly unproven: readonly string[];
+  /** What is amiss with an answer. */
+  readonly doubts: readonly Fault['kind'][];
+}
+
+let aheadMs = 0;
+const now = (): Date => new Date(Date.now() + aheadMs);
+const DOUBTS = ['commit-then-drop', 'http-500', 'html-body', 'truncated', 'bad-signature', 'no-signature'] as const;
+
+async function alipayStage(): Promise<Stage> {
+  const simulator = await startAlipaySimulator({ now, refundSpacingMs: 0 });
+  const { control } = simulator;
+  return {
+    platform: Platform.PLATFORM_ALIPAY,
+    name: 'alipay',
+    accounts: { alipay: [alipayAccount(simulator)] },
+    hand: control,
+    operations: { create: 'precreate', query: 'query', refund: 'refund' },
+    book: (orderNo) => {
+      const trades = control.listTrades().filter(({ outTradeNo }) => outTradeNo === orderNo);
+      return { orders: trades.length, refunds: trades.flatMap(({ refunds }) => refunds.map(({ amount }) => amount)) };
+    },
+    refused: 400,
+    unproven: ['forged', 'altered-amount', 'truncated', 'other-app', 'other-seller'],
+    doubts: [...DOUBTS, 'unsigned-error-response'],
+    [Symbol.asyncDispose]: () => simulator.stop(),
+  };
+}
+
+async function wechatPayStage(): Promise<Stage> {
+  const simulator = await startWechatPaySimulator({ now, refundSpacingMs: 0 });
+  const { control } = simulator;
+  return {
+    platform: Platform.PLATFORM_WECHATPAY,
+    name: 'wechatpay',
+    accounts: { wechatpay: [wechatPayAccount(simulator)] },
+    hand: control,
+    operations: { create: 'create', query: 'query', refund: 'refund' },
+    book: (orderNo) => {
+      const orders = control.listOrders().filter(({ outTradeNo }) => outTradeNo === orderNo);
+      return { orders: orders.length, refunds: orders.flatMap(({ refunds }) => refunds.map(({ amount }) => amount)) };
+    },
+    refused: 401,
+    unproven: ['forged', 'no-signature', 'stale-timestamp', 'wrong-serial', 'truncated', 'tampered-ciphertext', 'tampered-tag', 'wrong-key', 'other-merchant'],
+    doubts: [...DOUBTS, 'wrong-serial', 'stale-timestamp', 'duplicate-header', 'signature-probe', 'unsigned-error-response'],
+    [Symbol.asyncDispose]: () => simulator.stop(),
+  };
+}
+
+async function unionPayStage(): Promise<Stage> {
+  const simulator = await startUnionPaySimulator({ now });
+  const { control } = simulator;
+  return {
+    platform: Platform.PLATFORM_UNIONPAY,
+    name: 'unionpay',
+    accounts: { unionpay: [unionPayAccount(simulator)] },
+    hand: control,
+    operations: { create: 'pay', query: 'query', refund: 'refund' },
+    book: (orderNo) => {
+      const all = control.listOrders();
+      const orders = all.filter(({ orderId }) => orderId === orderNo);
+      const refunds = all.filter(({ origQryId }) => origQryId !== null && orders.some(({ queryId }) => queryId === origQryId));
+      return { orders: orders.length, refunds: refunds.map(({ amount }) => amount) };
+    },
+    refused: 400,
+    unproven: ['forged', 'truncated', 'foreign-chain', 'wrong-common-name', 'short-common-name', 'expired-certificate', 'swapped-certificate', 'sign-method-11', 'no-certificate', 'bad-signature', 'no-signature', 'other-merchant'],
+    doubts: [...DOUBTS, 'smuggled-node', 'unsigned-error-response'],
+    [Symbol.asyncDispose]: () => simulator.stop(),
+  };
+}
+
+const S = PaymentStatus;
+const R = RefundStatus;
+
+describe.each([
+  ['Alipay', alipayStage],
+  ['WeChat Pay', wechatPayStage],
+  ['UnionPay', unionPayStage],
+])('%s', (_name, open) => {
+  let stage: Stage;
+  let service: TestApp;
+  beforeAll(async () => {
+    stage = await open();
+    service = await startTestApp({ config: { platforms: accountsOf(stage.accounts) }, clock: { now }, manualSync: true });
+  });
+  afterAll(async () => {
+    await service[Symbol.asyncDispose]();
+    await stage[Symbol.asyncDispose]();
+  });
+  afterEach(() => {
+    stage.hand.faults.clear();
+    plan('normal');
+  });
+
+  const plan = (mode: string): void => stage.hand.notificationPlan({ mode: mode as never });
+  const fail = (operation: keyof Stage['operations'], kind: Fault['kind'], times = 1): void =>
+    stage.hand.faults.add({ operation: stage.operations[operation], kind, times });
+  const create = async (): Promise<Payment> => (await service.payments.createPayment(initiated({ platform: stage.platform }))).payment!;
+  const read = (paymentId: string): Promise<rpc.GetPaymentResponse> =>
+    service.payments.getPayment(rpc.GetPaymentRequest.fromPartial({ ref: { ref: { $case: 'paymentId', value: paymentId } }, view: rpc.PaymentView.PAYMENT_VIEW_FULL }));
+  const statusOf = async (paymentId: string): Promise<PaymentStatus> => (await read(paymentId)).payment!.status;
+  const pay = async (payment: Payment, options: { amountOverride?: bigint } = {}): Promise<void> => {
+    stage.hand.buyerPays(payment.merchantOrderNo, options);
+    await stage.hand.idle();
+  };
+  const paid = async (): Promise<Payment> => {
+    const payment = await create();
+    await pay(payment);
+    return (await read(payment.paymentId)).payment!;
+  };
+  const refund = (paymentId: string, amount: bigint) => service.payments.createRefund(refundOf(paymentId, amount));
+  const later = async (ms: number): Promise<void> => {
+    aheadMs += ms;
+    while ((await service.app.worker.runOnce()) > 0);
+    await stage.hand.idle();
+  };
+  const holds = async (paymentId: string): Promise<void> =>
+    expect(await service.operations.verifyPaymentLog({ paymentId })).toMatchObject({ valid: true });
+
+  test('created, paid, notified, partly refunded, notified, and refunded in full', async () => {
+    const payment = await create();
+    expect(payment).toMatchObject({ status: S.PAYMENT_STATUS_PENDING, checkout: { form: { $case: 'qrText' } } });
+    await pay(payment);
+    expect(await read(payment.paymentId)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_SUCCEEDED, paidAmount: yuan(10_000n) } });
+
+    await refund(payment.paymentId, 3_000n);
+    await stage.hand.idle();
+    expect(await read(payment.paymentId)).toMatchObject({
+      payment: { status: S.PAYMENT_STATUS_PARTIALLY_REFUNDED, refundedAmount: yuan(3_000n), refundableAmount: yuan(7_000n) },
+      refunds: [{ status: R.REFUND_STATUS_SUCCEEDED, attempts: 1 }],
+    });
+    await refund(payment.paymentId, 7_000n);
+    await stage.hand.idle();
+    expect(await read(payment.paymentId)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_REFUNDED, refundableAmount: yuan(0n) } });
+    expect(stage.book(payment.merchantOrderNo)).toEqual({ orders: 1, refunds: [3_000n, 7_000n] });
+    await holds(payment.paymentId);
+  });
+
+  test('the whole payment given back at once', async () => {
+    const payment = await paid();
+    await refund(payment.paymentId, 10_000n);
+    await stage.hand.idle();
+    expect(await read(payment.paymentId)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_REFUNDED }, refunds: [{ status: R.REFUND_STATUS_SUCCEEDED }] });
+    expect(stage.book(payment.merchantOrderNo).refunds).toEqual([10_000n]);
+  });
+
+  test('nobody pays: closed after its expiry, and not by a timer', async () => {
+    const payment = await create();
+    await later(2 * 3_600_000 + 2_000);
+    await later(10 * 60_000 + 2_000);
+    expect(await statusOf(payment.paymentId)).toBe(S.PAYMENT_STATUS_CLOSED);
+    await holds(payment.paymentId);
+  });
+
+  test('placing it was taken in and the answer lost: UNKNOWN, and SUCCEEDED once paid, by one order', async () => {
+    fail('create', 'commit-then-drop');
+    const payment = await create();
+    expect(payment).toMatchObject({ status: S.PAYMENT_STATUS_UNKNOWN, checkout: undefined });
+    plan('never');
+    await pay(payment);
+    await later(10_000);
+    expect(await statusOf(payment.paymentId)).toBe(S.PAYMENT_STATUS_SUCCEEDED);
+    expect(stage.book(payment.merchantOrderNo).orders).toBe(1);
+    await holds(payment.paymentId);
+  });
+
+  test('placing it never arrived: placed again under the same number', async () => {
+    fail('create', 'drop-before-commit');
+    const payment = await create();
+    expect(payment.status).toBe(S.PAYMENT_STATUS_UNKNOWN);
+    await later(10_000);
+    expect(await read(payment.paymentId)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_PENDING, checkout: { form: { $case: 'qrText' } } } });
+  });
+
+  test.each<Fault['kind']>(['commit-then-drop', 'drop-before-commit', 'http-500', 'bad-signature'])(
+    'a refund with %s keeps its reservation and converges under its number, money moved once',
+    async (kind) => {
+      const payment = await paid();
+      plan('never');
+      fail('refund', kind);
+      const { refund: sent, payment: held } = await refund(payment.paymentId, 4_000n);
+      expect(sent).toMatchObject({ status: R.REFUND_STATUS_UNKNOWN });
+      expect(held).toMatchObject({ reservedAmount: yuan(4_000n), refundableAmount: yuan(6_000n) });
+
+      for (let minutes = 0; minutes < 4; minutes += 1) await later(65_000);
+      const { payment: after, refunds } = await read(payment.paymentId);
+      expect(refunds).toMatchObject([{ platformRefundNo: sent!.platformRefundNo, status: R.REFUND_STATUS_SUCCEEDED }]);
+      expect(after).toMatchObject({ status: S.PAYMENT_STATUS_PARTIALLY_REFUNDED, refundedAmount: yuan(4_000n), reservedAmount: yuan(0n) });
+      expect(stage.book(payment.merchantOrderNo).refunds).toEqual([4_000n]);
+      await holds(payment.paymentId);
+    },
+  );
+
+  test('a refund that is not taken at the door is sent again later, under its number', async () => {
+    const payment = await paid();
+    fail('refund', 'rate-limit');
+    const { refund: sent } = await refund(payment.paymentId, 4_000n);
+    expect(sent).toMatchObject({ status: R.REFUND_STATUS_CREATED, retry: RefundRetry.REFUND_RETRY_SAME_NUMBER });
+    for (let minutes = 0; minutes < 2; minutes += 1) await later(65_000);
+    expect((await read(payment.paymentId)).refunds).toMatchObject([{ refundId: sent!.refundId, status: R.REFUND_STATUS_SUCCEEDED, attempts: 2 }]);
+  });
+
+  test('an answer that proves nothing is no evidence', async () => {
+    const payment = await create();
+    plan('never');
+    await pay(payment);
+    for (const kind of stage.doubts) {
+      fail('query', kind);
+      const ref = { ref: { $case: 'paymentId' as const, value: payment.paymentId } };
+      const { items } = await service.payments.syncPayments({ target: { $case: 'payments', value: { refs: [ref] } } });
+      expect([kind, items[0]]).toMatchObject([kind, { outcome: rpc.ApplyOutcome.APPLY_OUTCOME_ERROR, payment: { status: S.PAYMENT_STATUS_PENDING, version: 1 } }]);
+    }
+  });
+
+  test('a notification that proves nothing changes nothing, is refused and quarantined', async () => {
+    for (const mode of stage.unproven) {
+      const payment = await create();
+      plan(mode);
+      await pay(payment);
+      expect([mode, await read(payment.paymentId)]).toMatchObject([mode, { payment: { status: S.PAYMENT_STATUS_PENDING, version: 1 } }]);
+      const { notification, attempts } = stage.hand.notifications().at(-1)!;
+      expect([mode, attempts.at(-1)]).toMatchObject([mode, { status: stage.refused, acknowledged: false }]);
+      const contentHash = createHash('sha256').update(notification.body).digest('hex');
+      expect([mode, await service.app.deps.orm.em.fork().findOne(Notification, { contentHash })]).toMatchObject([mode, { status: 'QUARANTINED', notificationId: null }]);
+    }
+  });
+
+  test('a notification twice, and once more later, is one change', async () => {
+    const payment = await create();
+    plan('duplicate');
+    await pay(payment);
+    const { version } = (await read(payment.paymentId)).payment!;
+    const { id } = stage.hand.notifications().at(-1)!.notification;
+    await stage.hand.redeliver(id);
+    expect(await read(payment.paymentId)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_SUCCEEDED, version } });
+    expect(await service.app.deps.orm.em.fork().find(Notification, { merchantOrderNo: payment.merchantOrderNo })).toMatchObject([{ status: 'APPLIED', deliveries: 3 }]);
+  });
+
+  test('another amount than asked for goes to review with both values kept', async () => {
+    const payment = await create();
+    await pay(payment, { amountOverride: 9_999n });
+    const { payment: after, recentLog } = await read(payment.paymentId);
+    expect(after).toMatchObject({ status: S.PAYMENT_STATUS_REVIEW, reviewReason: 1, paidAmount: yuan(0n) });
+    expect(recentLog[0]?.evidence).toMatchObject({ amount: '9999 CNY' });
+  });
+
+  test('a platform that takes no calls leaves nothing placed and says so', async () => {
+    const request = initiated({ platform: stage.platform });
+    fail('create', 'rate-limit');
+    await expect(service.payments.createPayment(request)).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'PLATFORM_UNREACHABLE' });
+    aheadMs += 1_001;
+    await expect(service.payments.createPayment(request)).resolves.toMatchObject({ replayed: true, payment: { status: S.PAYMENT_STATUS_PENDING } });
+  });
+
+  test("the day's bill has what was paid and given back", async () => {
+    const payment = await paid();
+    await refund(payment.paymentId, 4_000n);
+    await stage.hand.idle();
+    const day = new Date(now().getTime() + 8 * 3_600_000).toISOString().slice(0, 10);
+    aheadMs += 36 * 3_600_000;
+
+    const { refunds } = await read(payment.paymentId);
+    const { rows, dispose } = await billOf(day);
+    expect(rows.filter(({ merchantOrderNo }) => merchantOrderNo === payment.merchantOrderNo)).toMatchObject([
+      { kind: 'PAYMENT', amount: { currency: 'CNY', minorUnits: 10_000n }, state: 'DONE', platformRefundNo: '' },
+      { kind: 'REFUND', amount: { currency: 'CNY', minorUnits: 4_000n }, state: 'DONE', platformRefundNo: refunds[0]!.platformRefundNo },
+    ]);
+    expect(rows[0]!.platformTransactionId).not.toBe('');
+    await dispose();
+  });
+
+  async function billOf(day: string): Promise<{ rows: BillRow[]; dispose: () => Promise<void> }> {
+    const adapter = service.app.deps.platforms.all()[0]!;
+    const outcome = await adapter.downloadBill(day, { at: now(), signal: AbortSignal.timeout(15_000) });
+    expect(outcome).toMatchObject({ kind: 'ACCEPTED' });
+    const bill = (outcome as { value: Bill }).value;
+    const rows: BillRow[] = [];
+    for await (const row of bill.rows) rows.push(row);
+    return { rows, dispose: async () => await bill[Symbol.asyncDispose]() };
+  }
+});
