@@ -76,23 +76,30 @@ function adapterOf(deps: Deps, request: IncomingMessage): PlatformAdapter | unde
   }
 }
 
-async function readBody(request: IncomingMessage): Promise<Buffer | null> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > BODY_MAX_BYTES) return null;
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks);
+/** Null for more than is taken; rejects when the sender goes away in the middle. */
+function readBody(request: IncomingMessage): Promise<Buffer | null> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let size = 0;
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > BODY_MAX_BYTES) {
+        request.pause();
+        resolve(null);
+      } else chunks.push(chunk);
+    });
+    request.on('end', () => resolve(chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks)));
+    request.on('error', reject);
+    request.on('close', () => reject(new Error('the sender went away')));
+  });
 }
 
 function send(response: ServerResponse, reply: HttpReply): void {
-  const body = Buffer.from(reply.body);
   // A refused body may not be read to its end; the connection is of no further use then.
   const close = reply.status === 413 ? { connection: 'close' } : {};
-  response.writeHead(reply.status, { 'content-type': reply.contentType, 'content-length': body.length, ...close });
-  response.end(body);
+  response.writeHead(reply.status, { 'content-type': reply.contentType, 'content-length': Buffer.byteLength(reply.body), ...close });
+  // As text it leaves in one piece with the head.
+  response.end(reply.body, 'utf8');
 }
 
 const plain = (status: number, body: string): HttpReply => ({ status, contentType: 'text/plain; charset=utf-8', body });

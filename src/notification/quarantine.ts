@@ -1,7 +1,7 @@
 import type { Deps } from '../payment/deps.js';
 import { uuidv7 } from '../payment/ids.js';
-import { Payment } from '../payment/payment.js';
-import { isSettled } from '../payment/payment-status.js';
+import type { PaymentId } from '../payment/payment.js';
+import { isSettled, type PaymentStatus } from '../payment/payment-status.js';
 import type { Delivery, PlatformAdapter, Reading } from '../payment/platform.js';
 import { contentHash, keptHeaders } from './delivery.js';
 
@@ -10,8 +10,8 @@ type Unverified = Extract<Reading, { verified: false }>;
 /** Rows kept at most; a flood of forgeries must not fill the disk. */
 const ROWS_MAX = 10_000;
 /** Of a flood only this many a second are written down, after a first burst; the others are refused all the same, and counted. */
-const KEPT_PER_SECOND = 50;
-const BURST = 1_000;
+const KEPT_PER_SECOND = 20;
+const BURST = 200;
 const SECOND_MS = 1_000;
 
 /** Puts unverified input aside, one row for each content. It changes nothing, and cannot take the database's time from what does. */
@@ -28,10 +28,11 @@ export class Quarantine {
     this.refused += 1;
     const at = deps.clock.now();
     if (!this.mayKeep(at) || (await this.hasNoRoom(deps, at))) return;
-    await keep(deps, adapter, delivery, reading, at);
+    const claimedOrderNo = reading.claimedOrderNo();
+    await keep(deps, adapter, delivery, { why: reading.why, claimedOrderNo, at });
     this.kept += 1;
     // A genuine notification that was damaged on its way is found by asking about what it claims.
-    if (reading.claimedOrderNo !== null) await askAboutClaim(deps, adapter, reading.claimedOrderNo);
+    if (claimedOrderNo !== null) await askAboutClaim(deps, adapter, claimedOrderNo);
   }
 
   private mayKeep(at: Date): boolean {
@@ -56,7 +57,12 @@ export class Quarantine {
   }
 }
 
-async function keep(deps: Deps, adapter: PlatformAdapter, delivery: Delivery, reading: Unverified, at: Date): Promise<void> {
+async function keep(
+  deps: Deps,
+  adapter: PlatformAdapter,
+  delivery: Delivery,
+  { why, claimedOrderNo, at }: { why: string; claimedOrderNo: string | null; at: Date },
+): Promise<void> {
   await deps.orm.em.fork().execute(
     `insert into notification (id, platform, merchant_account, notification_id, content_hash, status, merchant_order_no,
        platform_order_time, why, headers, body, deliveries, received_at)
@@ -68,8 +74,8 @@ async function keep(deps: Deps, adapter: PlatformAdapter, delivery: Delivery, re
       adapter.platform,
       adapter.merchantAccount,
       contentHash(delivery.body),
-      reading.claimedOrderNo,
-      reading.why,
+      claimedOrderNo,
+      why,
       JSON.stringify(keptHeaders(delivery)),
       delivery.body.toString('hex'),
       at.toISOString(),
@@ -79,8 +85,11 @@ async function keep(deps: Deps, adapter: PlatformAdapter, delivery: Delivery, re
 
 async function askAboutClaim(deps: Deps, adapter: PlatformAdapter, merchantOrderNo: string): Promise<void> {
   const { platform, merchantAccount } = adapter;
-  const payment = await deps.orm.em.fork().findOne(Payment, { platform, merchantAccount, merchantOrderNo });
-  if (payment === null || isSettled(payment.status)) return;
+  const [payment] = await deps.orm.em.fork().execute<{ id: PaymentId; status: PaymentStatus }[]>(
+    'select id, status from payment where platform = ? and merchant_account = ? and merchant_order_no = ? limit 1',
+    [platform, merchantAccount, merchantOrderNo],
+  );
+  if (payment === undefined || isSettled(payment.status)) return;
   await deps.work.run({
     payments: [payment.id],
     decide: (view) => view.syncDue(view.payment(payment.id), view.at),

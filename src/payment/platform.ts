@@ -196,8 +196,8 @@ export type Reading =
   | {
       readonly verified: false;
       readonly why: string;
-      /** The order it claims to be about, unproven; null where it cannot be read. */
-      readonly claimedOrderNo: string | null;
+      /** The order it claims to be about, unproven; null where it cannot be read. Read only when asked for: a flood must cost little. */
+      claimedOrderNo(): string | null;
     };
 
 /** A settlement bill that was downloaded and proven whole; its rows are read from disk as they are asked for. */

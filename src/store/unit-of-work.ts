@@ -9,7 +9,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Clock } from '../clock.js';
 import { DomainError } from '../payment/errors.js';
-import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, type Decision, type Operation } from './batch.js';
+import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type Decision, type Operation, type Tables } from './batch.js';
 import { storeFailure } from './store-failure.js';
 
 export type { NotificationKey, Operation, OrderKey, RequestKey, View } from './batch.js';
@@ -45,6 +45,7 @@ export class UnitOfWork {
   private readonly batchMax: number;
   private readonly queueMax: number;
   private readonly onCommit: () => void;
+  private readonly tables: Tables;
 
   constructor(
     private readonly orm: MikroORM,
@@ -54,6 +55,7 @@ export class UnitOfWork {
     this.transactionsMax = options.transactionsMax ?? 3;
     this.batchMax = options.batchMax ?? 128;
     this.queueMax = options.queueMax ?? 10_000;
+    this.tables = tablesOf(orm);
     this.onCommit = options.onCommit ?? (() => undefined);
   }
 
@@ -139,7 +141,7 @@ export class UnitOfWork {
   private async commit(batch: readonly Waiting[], retries = 0): Promise<void> {
     if (batch.length === 0) return;
     try {
-      const { decisions, versioned } = await runBatch(this.orm, batch.map((waiting) => waiting.operation), this.clock.now());
+      const { decisions, versioned } = await runBatch({ orm: this.orm, tables: this.tables }, batch.map((waiting) => waiting.operation), this.clock.now());
       this.answer(batch, decisions, versioned);
     } catch (error) {
       await this.recover(batch, error, retries);

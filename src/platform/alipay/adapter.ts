@@ -156,7 +156,7 @@ async function queryRefund(client: ClientConfig, refund: RefundIdentity, call: C
 
 function readNotification(client: ClientConfig, config: Config, delivery: Delivery): Reading {
   const parameters = parseForm(delivery.body);
-  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: claimedOrderOf(parameters) });
+  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: () => claimedOrderOf(parameters) });
 
   if (!hasMediaType(delivery, FORM_TYPE)) return refuse(`its content-type is not ${FORM_TYPE}`);
   if (parameters === null) return refuse('not a form that can be read in one way');

@@ -150,7 +150,7 @@ function isVoid({ amount, paid, paidAt, createdAt }: NewRefund): boolean {
 
 function readNotification(client: UnionPayClient, config: Config, delivery: Delivery): Reading {
   const fields = parseForm(delivery.body);
-  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: claimedOrderOf(fields) });
+  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: () => claimedOrderOf(fields) });
 
   if (!hasMediaType(delivery, FORM_TYPE)) return refuse(`its content-type is not ${FORM_TYPE}`);
   if (fields === null) return refuse('not a form that can be read in one way');

@@ -174,17 +174,19 @@ function refundOf(node: Node, refund: RefundIdentity, at: Date): RefundReport {
 }
 
 function readNotification(client: WechatPayClient, config: Config, delivery: Delivery): Reading {
-  const envelope = parseObject(delivery.body.toString('utf8'));
-  const resource = envelope === null ? {} : nodeOf(envelope, 'resource');
-  const opened = openResource(resourceOf(resource), config.apiV3Key);
-  const content = opened === null ? null : parseObject(opened);
+  const open = (): { envelope: Node | null; content: Node | null } => {
+    const envelope = parseObject(delivery.body.toString('utf8'));
+    const opened = envelope === null ? null : openResource(resourceOf(nodeOf(envelope, 'resource')), config.apiV3Key);
+    return { envelope, content: opened === null ? null : parseObject(opened) };
+  };
   // The encryption alone proves that it is about an order of ours, though not that it comes now or from the platform.
-  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: textOf(content ?? {}, 'out_trade_no') || null });
+  const refuse = (why: string): Reading => ({ verified: false, why, claimedOrderNo: () => textOf(open().content ?? {}, 'out_trade_no') || null });
 
   if (!hasMediaType(delivery, 'application/json')) return refuse('its content-type is not application/json');
   const unproven = client.whyUnproven((name) => delivery.headers[name] ?? '', delivery.body, delivery.receivedAt);
   if (unproven === 'UNKNOWN_SERIAL') void client.keys.learn(delivery.receivedAt);
   if (unproven !== null) return refuse(WHY[unproven] ?? unproven);
+  const { envelope, content } = open();
   if (envelope === null) return refuse('the body is not a JSON object');
   if (content === null) return refuse('the resource cannot be decrypted');
   if (textOf(content, 'mchid') !== config.mchid) return refuse('it is for another mchid');

@@ -339,7 +339,8 @@ test.each([
 });
 
 test.each(forged)('a notification with %s is not believed', (_what, fields) => {
-  expect(read({ ...fields, txnType: '01' })).toMatchObject({ verified: false, claimedOrderNo: 'P00000001' });
+  const reading = read({ ...fields, txnType: '01' });
+  expect(reading.verified || reading.claimedOrderNo()).toBe('P00000001');
 });
 
 test.each<[string, Fields, string]>([

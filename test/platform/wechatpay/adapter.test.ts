@@ -372,7 +372,9 @@ test.each<[string, ReturnType<typeof delivery>, string, string | null]>([
   ['another kind of event', delivery('COUPON.USE', success), 'COUPON.USE is not about a payment or a refund', 'P0001'],
 ])('a notification with %s is not believed', (_what, given, why, claimedOrderNo) => {
   platform.answer = () => ({ status: 404 });
-  expect(adapter.readNotification(given)).toEqual({ verified: false, why, claimedOrderNo });
+  const reading = adapter.readNotification(given);
+  expect(reading).toMatchObject({ verified: false, why });
+  expect(reading.verified || reading.claimedOrderNo()).toBe(claimedOrderNo);
 });
 
 test('no single changed byte of a genuine notification is believed, in body or headers', () => {

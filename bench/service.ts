@@ -1,0 +1,61 @@
+/** The service in a process of its own on a durable database of its own, as it would run, with whatever platforms it is given. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { startEmbeddedPostgres } from '../src/store/embedded-postgres.js';
+import { migrateUp } from '../src/store/migrate.js';
+
+const MAIN = new URL('../src/main.js', import.meta.url).pathname;
+
+export interface Service extends AsyncDisposable {
+  readonly databaseUrl: string;
+  /** host:port of gRPC. */
+  readonly address: string;
+  /** Base of the notification entrance. */
+  readonly entrance: string;
+}
+
+export async function startService(platforms: object): Promise<Service> {
+  const stack = new AsyncDisposableStack();
+  try {
+    const folder = await mkdtemp(join(tmpdir(), 'paystate-bench-'));
+    stack.defer(() => rm(folder, { recursive: true, force: true }));
+    const postgres = stack.use(await startEmbeddedPostgres({ dataDir: join(folder, 'postgres') }));
+    const databaseUrl = postgres.url('paystate');
+    await migrateUp(databaseUrl, { createDatabase: true });
+
+    const file = join(folder, 'platforms.json');
+    await writeFile(file, JSON.stringify(platforms), { mode: 0o600 });
+    const child = spawn(process.execPath, [MAIN], {
+      env: {
+        PATH: process.env['PATH'],
+        DATABASE_URL: databaseUrl,
+        PAYSTATE_GRPC_PORT: '0',
+        PAYSTATE_NOTIFICATION_PORT: '0',
+        PAYSTATE_NOTIFICATION_BASE_URL: 'http://127.0.0.1:9',
+        PAYSTATE_PLATFORMS_FILE: file,
+        PAYSTATE_LOG_LEVEL: 'error',
+      },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    stack.defer(async () => {
+      if (child.exitCode !== null) return;
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    });
+    let printed = '';
+    for await (const piece of child.stdout as AsyncIterable<Buffer>) {
+      printed += piece.toString();
+      if (printed.includes('is ready')) break;
+    }
+    const address = /gRPC\s+(127\.0\.0\.1:\d+)/.exec(printed)?.[1];
+    const entrance = /notifications\s+(http:\/\/[\d.:]+)/.exec(printed)?.[1];
+    if (address === undefined || entrance === undefined) throw new Error('the service did not start');
+    return { databaseUrl, address, entrance, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+  } catch (error) {
+    await stack.disposeAsync();
+    throw error;
+  }
+}

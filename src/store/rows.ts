@@ -1,0 +1,86 @@
+/**
+ * Rows of one entity as the database holds them, written many at a time: one statement with real binds, however many rows there are.
+ * Every value travels as text and is cast to its column's type, so that a row can also be compared with what it was.
+ */
+import type { EntityManager, EntityProperty, MikroORM } from '@mikro-orm/postgresql';
+import { CompiledQuery } from 'kysely';
+
+/** The values of one row, in the order of the columns. */
+export type Row = readonly (string | null)[];
+
+interface Column {
+  readonly name: string;
+  readonly type: string;
+  readonly isKey: boolean;
+  valueOf(entity: Readonly<Record<string, unknown>>): string | null;
+}
+
+export class Rows {
+  private readonly table: string;
+  private readonly columns: readonly Column[];
+
+  constructor(orm: MikroORM, entityName: string) {
+    const meta = orm.getMetadata().getByClassName(entityName);
+    this.table = meta.tableName;
+    this.columns = meta.props.filter(({ fieldNames, persist }) => persist !== false && fieldNames !== undefined).map((property) => columnOf(orm, property));
+  }
+
+  read(entity: object): Row {
+    return this.columns.map((column) => column.valueOf(entity as Record<string, unknown>));
+  }
+
+  /** In their order, which is the order of what the table numbers itself. */
+  async insert(em: EntityManager, rows: readonly Row[]): Promise<void> {
+    if (rows.length === 0) return;
+    const { columns, table } = this;
+    await run(em, rows, columns.map((_column, at) => at), (source) => {
+      const names = columns.map(({ name }) => name);
+      const values = columns.map(({ name, type }) => `k.${name}::${type}`);
+      return `insert into ${table} (${names.join(', ')}) select ${values.join(', ')} from ${source} with ordinality as k (${names.join(', ')}, place) order by k.place`;
+    });
+  }
+
+  /** Writes the columns in which any of the rows differs from what it was; the rows must be locked. */
+  async update(em: EntityManager, changes: readonly { readonly before: Row; readonly after: Row }[]): Promise<void> {
+    const differs = (at: number): boolean => changes.some(({ before, after }) => before[at] !== after[at]);
+    const changed = changes.filter(({ before, after }) => after.some((value, at) => value !== before[at]));
+    if (changed.length === 0) return;
+    const { columns, table } = this;
+    const used = [...columns.keys()].filter((at) => columns[at]!.isKey || differs(at));
+    await run(em, changed.map(({ after }) => after), used, (source) => {
+      const chosen = used.map((at) => columns[at]!);
+      const set = chosen.filter(({ isKey }) => !isKey).map(({ name, type }) => `${name} = k.${name}::${type}`);
+      const same = chosen.filter(({ isKey }) => isKey).map(({ name, type }) => `t.${name} = k.${name}::${type}`);
+      return `update ${table} t set ${set.join(', ')} from ${source} as k (${chosen.map(({ name }) => name).join(', ')}) where ${same.join(' and ')}`;
+    });
+  }
+}
+
+async function run(em: EntityManager, rows: readonly Row[], used: readonly number[], statement: (source: string) => string): Promise<void> {
+  const lists = used.map((at) => rows.map((row) => row[at]));
+  const source = `unnest(${used.map((_column, at) => `$${at + 1}::text[]`).join(', ')})`;
+  await em.getKysely().executeQuery(CompiledQuery.raw(statement(source), lists));
+}
+
+function columnOf(orm: MikroORM, property: EntityProperty): Column {
+  const { name, fieldNames, columnTypes, customType, primary } = property;
+  const platform = orm.em.getPlatform();
+  return {
+    name: fieldNames[0]!,
+    type: columnTypes[0]!,
+    isKey: primary === true,
+    valueOf: (entity) => {
+      const value = entity[name];
+      if (value === null || value === undefined) return null;
+      return textOf(customType === undefined ? value : customType.convertToDatabaseValue(value, platform));
+    },
+  };
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (value instanceof Date) return value.toISOString();
+  if (Buffer.isBuffer(value) || value instanceof Uint8Array) return `\\x${Buffer.from(value).toString('hex')}`;
+  if (typeof value === 'bigint' || typeof value === 'number' || typeof value === 'boolean') return value.toString();
+  return JSON.stringify(value);
+}
