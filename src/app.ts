@@ -16,6 +16,7 @@ import { limited } from './platform/limits.js';
 import { PageTokens } from './rpc/page-token.js';
 import type { Simulators } from './simulator/simulators.js';
 import { startEmbeddedPostgres } from './store/embedded-postgres.js';
+import { StoreHeartbeat } from './store/heartbeat.js';
 import { migrateUp, migrationStatus } from './store/migrate.js';
 import { openOrm } from './store/orm.js';
 import { UnitOfWork } from './store/unit-of-work.js';
@@ -110,6 +111,11 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
       await server.drain();
     });
     server.setServing(true);
+    const heartbeat = new StoreHeartbeat(orm, (isThere) => {
+      log.warn({ isThere }, isThere ? 'the database is there again' : 'the database does not answer');
+      server.setServing(isThere);
+    });
+    closers.push(async () => await heartbeat[Symbol.asyncDispose]());
     keepAfterFailure.release();
 
     return {

@@ -17,19 +17,22 @@ const EXIT_CONFIG = 78;
 try {
   const config = readConfig();
   const log = createLogger(config.logLevel);
+  process.on('unhandledRejection', (error) => log.fatal({ err: error }, 'unhandled rejection: a bug'));
+
+  // Heard from the first moment: what has been started by then, a database above all, must not be left behind.
+  const told = new Promise<NodeJS.Signals>((resolve) => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
+  });
+  void told.then(() => {
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(1));
+  });
+
   const app = await startApp(config, { log });
   process.stdout.write(welcome(app, config));
-
-  let stopping = false;
-  const stop = (signal: NodeJS.Signals): void => {
-    if (stopping) process.exit(1);
-    stopping = true;
-    log.info({ signal }, 'stopping');
-    void app.stop().then(() => process.exit(0));
-  };
-  process.on('SIGTERM', stop);
-  process.on('SIGINT', stop);
-  process.on('unhandledRejection', (error) => log.fatal({ err: error }, 'unhandled rejection: a bug'));
+  const signal = await told;
+  log.info({ signal }, 'stopping');
+  await app.stop();
+  process.exit(0);
 } catch (error) {
   process.stderr.write(`${error instanceof ConfigError ? error.message : String(error instanceof Error ? error.stack : error)}\n`);
   process.exit(error instanceof ConfigError ? EXIT_CONFIG : 1);

@@ -30,6 +30,8 @@ interface Stage extends AsyncDisposable {
   readonly hand: Hand;
   /** The simulator's names of the operations. */
   readonly operations: { readonly create: string; readonly query: string; readonly refund: string };
+  /** Has queries about a payment answer with a word of their own. */
+  force(orderNo: string, word: string | null): void;
   /** Its own book: what was paid and given back under an order number. */
   book(orderNo: string): { readonly orders: number; readonly refunds: readonly bigint[] };
   /** Refused deliveries are answered with this. */
@@ -53,6 +55,10 @@ async function alipayStage(): Promise<Stage> {
     accounts: { alipay: [alipayAccount(simulator)] },
     hand: control,
     operations: { create: 'precreate', query: 'query', refund: 'refund' },
+    force: (orderNo, word) => {
+      control.buyerScans(orderNo);
+      control.forceTradeStatus(orderNo, word);
+    },
     book: (orderNo) => {
       const trades = control.listTrades().filter(({ outTradeNo }) => outTradeNo === orderNo);
       return { orders: trades.length, refunds: trades.flatMap(({ refunds }) => refunds.map(({ amount }) => amount)) };
@@ -73,6 +79,7 @@ async function wechatPayStage(): Promise<Stage> {
     accounts: { wechatpay: [wechatPayAccount(simulator)] },
     hand: control,
     operations: { create: 'create', query: 'query', refund: 'refund' },
+    force: (orderNo, word) => void control.forceTradeState(orderNo, word),
     book: (orderNo) => {
       const orders = control.listOrders().filter(({ outTradeNo }) => outTradeNo === orderNo);
       return { orders: orders.length, refunds: orders.flatMap(({ refunds }) => refunds.map(({ amount }) => amount)) };
@@ -93,6 +100,7 @@ async function unionPayStage(): Promise<Stage> {
     accounts: { unionpay: [unionPayAccount(simulator)] },
     hand: control,
     operations: { create: 'pay', query: 'query', refund: 'refund' },
+    force: (orderNo, word) => void control.forceCode(orderNo, word),
     book: (orderNo) => {
       const all = control.listOrders();
       const orders = all.filter(({ orderId }) => orderId === orderNo);
@@ -247,6 +255,26 @@ describe.each([
       const { items } = await service.payments.syncPayments({ target: { $case: 'payments', value: { refs: [ref] } } });
       expect([kind, items[0]]).toMatchObject([kind, { outcome: rpc.ApplyOutcome.APPLY_OUTCOME_ERROR, payment: { status: S.PAYMENT_STATUS_PENDING, version: 1 } }]);
     }
+  });
+
+  test('a word that nobody has mapped is UNKNOWN, counted and shown, and the next proper word ends it', async () => {
+    const payment = await create();
+    const ref = { ref: { $case: 'paymentId' as const, value: payment.paymentId } };
+    const sync = () => service.payments.syncPayments({ target: { $case: 'payments', value: { refs: [ref] } } });
+    const word = `Z${stage.name}`;
+    stage.force(payment.merchantOrderNo, word);
+    await sync();
+    const explained = await service.operations.explainPayment({ ref });
+    expect(explained).toMatchObject({ payment: { status: S.PAYMENT_STATUS_UNKNOWN }, unmappedWords: [word], blockedBy: expect.stringContaining(word), facts: [{ name: 'open' }] });
+    expect(explained.suggestedAct).toContain('mapped');
+    expect((await service.operations.getSystemHealth({})).unmappedWords).toMatchObject([{ platform: stage.platform, word, count: 1n }]);
+
+    stage.force(payment.merchantOrderNo, null);
+    await pay(payment);
+    await sync();
+    expect(await service.operations.explainPayment({ ref })).toMatchObject({
+      payment: { status: S.PAYMENT_STATUS_SUCCEEDED }, blockedBy: '', suggestedAct: '', lastQueryTime: expect.anything(), lastNotificationTime: expect.anything(),
+    });
   });
 
   test('a notification that proves nothing changes nothing, is refused and quarantined', async () => {

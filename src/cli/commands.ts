@@ -4,7 +4,8 @@ import { VERSION } from '../app.js';
 import { ConfigError, readConfig, type Config } from '../config.js';
 import { resetEmbeddedPostgres, startEmbeddedPostgres } from '../store/embedded-postgres.js';
 import { migrateUp, migrationStatus } from '../store/migrate.js';
-import { rm } from 'node:fs/promises';
+import { existsSync, readdirSync } from 'node:fs';
+import { rm, rmdir } from 'node:fs/promises';
 import { callMethod } from './call.js';
 import { runDemo } from './demo.js';
 import { runSimulators } from './simulator.js';
@@ -58,13 +59,18 @@ async function statusCommand(): Promise<void> {
   });
 }
 
+const OURS = /^(postgres(\..*)?|simulator-[a-z]+\.json(\..*)?|simulator\.json|platforms\.json)$/;
+
 async function resetCommand(options: { yes?: boolean }): Promise<void> {
   const config = readConfig();
   if (config.databaseUrl !== null) throw new ConfigError('reset clears the embedded database only; DATABASE_URL is set');
   if (options.yes !== true) throw new ConfigError(`this deletes everything in ${config.dataDir}; say so with --yes`);
   await resetEmbeddedPostgres(join(config.dataDir, 'postgres'));
-  await rm(config.dataDir, { recursive: true, force: true });
-  process.stdout.write(`${config.dataDir} is empty\n`);
+  // What is not ours in the folder stays, and the folder with it.
+  const ours = existsSync(config.dataDir) ? readdirSync(config.dataDir).filter((name) => OURS.test(name)) : [];
+  for (const name of ours) await rm(join(config.dataDir, name), { recursive: true, force: true });
+  if (existsSync(config.dataDir) && readdirSync(config.dataDir).length === 0) await rmdir(config.dataDir);
+  process.stdout.write(`the data in ${config.dataDir} is gone\n`);
 }
 
 async function demoCommand(): Promise<void> {

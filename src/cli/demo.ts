@@ -42,10 +42,11 @@ export async function runDemo(config: Config): Promise<boolean> {
   let step = 'start the service';
   try {
     await using stage = await openStage(config, say);
-    await play(stage, say, (name) => {
+    const played = play(stage, say, (name) => {
       step = name;
       say(`\n• ${name}`);
     });
+    await Promise.race([played, interrupted()]);
     say('\nEvery step held.');
     return true;
   } catch (error) {
@@ -53,6 +54,13 @@ export async function runDemo(config: Config): Promise<boolean> {
     say(`\n✗ failed at: ${step}\n  ${sentence}`);
     return false;
   }
+}
+
+/** A service that was started for the demo must not outlive it. */
+function interrupted(): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => reject(new Error(`interrupted by ${signal}`)));
+  });
 }
 
 type Say = (line: string) => void;

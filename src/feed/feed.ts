@@ -3,8 +3,7 @@ import type { MikroORM } from '@mikro-orm/postgresql';
 import pg from 'pg';
 import type { Clock } from '../clock.js';
 import type { Logger } from '../logger.js';
-import { storeFailure } from '../store/store-failure.js';
-import { storeUnavailable } from '../store/unit-of-work.js';
+import { storeFailure, storeUnavailable } from '../store/store-failure.js';
 import { Cursors } from './cursor.js';
 import { connectionOptions, type ConnectionLimits } from './listener.js';
 import { Pages } from './pages.js';
@@ -143,7 +142,7 @@ export class Feed implements AsyncDisposable {
       return await this.open(filled, signal);
     } catch (error) {
       watchers.release(filled.caller);
-      throw storeFailure(error) === 'CONNECTION_LOST' ? storeUnavailable(error) : error;
+      throw storeFailure(error) === 'UNAVAILABLE' ? storeUnavailable(error) : error;
     }
   }
 

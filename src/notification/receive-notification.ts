@@ -37,12 +37,14 @@ async function storeAndApply(deps: Deps, adapter: PlatformAdapter, delivery: Del
     order,
     notification: key,
     decide: (view) => {
+      // Refused, where the payment is held by somebody, before anything is changed.
+      const payment = view.paymentOfOrder(order);
       const known = view.notification(key);
       const row = known ?? newRow(adapter, delivery, reading, view.at);
       if (known === undefined) view.add(row);
       else known.deliveries += 1;
 
-      return applyStored(view, { row, order, reading });
+      return applyStored(view, { row, payment, reading });
     },
   });
   if (wake) deps.wakeSync();
@@ -66,11 +68,13 @@ async function storeAlone(
   });
 }
 
-/** Joins a stored notification into the payment of its order, unless there is none or it was joined before; answers whether it did. */
-export function applyStored(view: View, { row, order, reading }: { row: Notification; order: OrderKey; reading: VerifiedReading }): boolean {
-  const payment = view.paymentOfOrder(order);
+/** Joins a stored notification into its payment, unless there is none or it was joined before; answers whether it did. */
+export function applyStored(
+  view: View,
+  { row, payment, reading }: { row: Notification; payment: Payment | undefined; reading: VerifiedReading },
+): boolean {
   if (payment === undefined || row.status === 'APPLIED') return false;
-  applyNotification(view, { row, payment, reading }, view.act({ type: 'PLATFORM', id: order.platform }));
+  applyNotification(view, { row, payment, reading }, view.act({ type: 'PLATFORM', id: row.platform }));
   return true;
 }
 

@@ -38,7 +38,7 @@ async function apply(deps: Deps, adapter: PlatformAdapter, reading: VerifiedRead
     notification: key,
     decide: (view) => {
       const row = view.notification(key);
-      return row !== undefined && applyStored(view, { row, order, reading });
+      return row !== undefined && applyStored(view, { row, payment: view.paymentOfOrder(order), reading });
     },
   });
   if (changed) deps.wakeSync();

@@ -66,9 +66,11 @@ export async function createPayment(
     {
       request: requestKey(input.request, input.appId),
       order,
+      businessOrder: { appId: input.appId, orderId: input.orderId },
       decide: (view) => {
         const earlier = earlierRequest(view, input.request, input.appId);
         if (earlier !== undefined) return { id: earlier.paymentId, replayed: true, payment: null };
+        requireExpiryAhead(input, view.at);
 
         const taken = view.paymentOfOrder(order);
         if (taken !== undefined) throw orderExists(taken, order);
@@ -90,16 +92,30 @@ export async function createPayment(
   return { payment: unplaced ? await placeOrder(deps, payment) : payment, replayed: recorded.replayed };
 }
 
+const EXPIRY_MIN_MS = 60_000;
+const EXPIRY_MAX_MS = 15 * 24 * 3600_000;
+
+/** The expiry of an order that is to be placed: platforms take nothing sooner than their own pace or later than 15 days. */
+function requireExpiryAhead({ kind, expireAt }: CreatePayment, now: Date): void {
+  if (kind.origin === 'REGISTERED' || expireAt === null) return;
+  const ahead = expireAt.getTime() - now.getTime();
+  if (ahead >= EXPIRY_MIN_MS && ahead <= EXPIRY_MAX_MS) return;
+  throw fieldInvalid({ field: 'expire_time', description: 'must be between 1 minute and 15 days ahead' });
+}
+
 const NEED_FIELDS = { buyerId: 'initiated.buyer_id', buyerIp: 'initiated.buyer_ip' } as const;
 
 /** What only the platform's adapter knows about a request, said before anything is recorded. */
-function requireOrderable(deps: Deps, { platform, kind }: CreatePayment, merchantAccount: string, now: Date): void {
+function requireOrderable(deps: Deps, { platform, kind, amount }: CreatePayment, merchantAccount: string, now: Date): void {
   if (kind.origin === 'REGISTERED') {
     const byTime = (deps.platforms.find(platform, merchantAccount)?.orderTime(now) ?? '') !== '';
     if (!byTime || kind.platformOrderTime !== '') return;
     throw fieldInvalid({ field: 'registered.platform_order_time', description: `is required: ${platform} knows an order by it` });
   }
-  const { checkouts } = deps.platforms.adapter(platform, merchantAccount);
+  const { checkouts, currencies } = deps.platforms.adapter(platform, merchantAccount);
+  if (!currencies.includes(amount.currency)) {
+    throw fieldInvalid({ field: 'amount.currency_code', description: `${platform} takes ${currencies.join(', ')}` });
+  }
   const needs = checkouts[kind.checkout];
   if (needs === undefined) {
     const offered = Object.keys(checkouts).join(', ');

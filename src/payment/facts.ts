@@ -9,6 +9,8 @@ import type { NegativeStatus, OpenStatus, PaidStatus, PaymentStatus } from './pa
  * (The kind of a negative answer alone is first come, first kept: FAILED, CLOSED and CANCELED are one class.)
  */
 export interface Facts {
+  /** The platform's number that the order was registered with: a payment under another one is not this payment. */
+  readonly registeredId?: string;
   /** What the platform last said while undecided. */
   readonly open?: { readonly status: OpenStatus; readonly at: Date };
   readonly paid?: PaidFact;

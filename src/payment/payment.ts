@@ -139,7 +139,7 @@ export class Payment extends schema.class {
       reviewReason: null,
       flags: [],
       version: 1,
-      facts: NO_FACTS,
+      facts: fields.platformTransactionId === null ? NO_FACTS : { registeredId: fields.platformTransactionId },
       platformStatus: null,
       checkout: null,
       closeRequestedAt: null,
@@ -206,6 +206,7 @@ export class Payment extends schema.class {
     if (!allowed.includes(report.status)) {
       throw this.refusal(act, `report ${report.status}`, illegalTransition(this.status, report.status, allowed));
     }
+    this.lastEvidenceSource = 'REPORTED';
     return this.join(facts, refunds, act, reportText(report));
   }
 
@@ -341,6 +342,11 @@ export class Payment extends schema.class {
         recorded: this.merchantAccount,
         seen: paid.merchantAccount,
       });
+    }
+
+    const { registeredId } = this.facts;
+    if (registeredId !== undefined && registeredId !== paid.transactionId) {
+      return joinMismatch(this.facts, { reason: 'IDENTITY_MISMATCH', at: paid.at, recorded: registeredId, seen: paid.transactionId });
     }
 
     const facts = joinPaid(this.facts, {

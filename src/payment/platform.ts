@@ -28,6 +28,8 @@ export interface PlatformAdapter {
   downloadBill(day: string, call: Call): Promise<CallOutcome<Bill | null>>;
   /** The checkouts it offers, each with what a request must bring for it. */
   readonly checkouts: Readonly<Partial<Record<CheckoutKind, readonly CheckoutNeed[]>>>;
+  /** Of orders that it can place, ISO 4217. */
+  readonly currencies: readonly string[];
   /** Operations that are left alone for a while, since the platform did not answer them lately; an adapter by itself has none. */
   readonly openCircuits?: readonly string[];
   /** How the platform wants a delivery answered. */

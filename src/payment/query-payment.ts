@@ -15,9 +15,9 @@ export async function queryPayment(deps: Deps, payment: Payment, actor: Actor): 
 }
 
 /** The question alone: one call to the platform, nothing recorded. */
-export async function askPlatform(deps: Deps, payment: Payment): Promise<CallOutcome<PaymentReport>> {
+export async function askPlatform(deps: Deps, payment: Payment, maxMs = PLATFORM_CALL_MAX_MS): Promise<CallOutcome<PaymentReport>> {
   const adapter = deps.platforms.adapter(payment.platform, payment.merchantAccount);
-  return await adapter.query(payment.identity, { at: deps.clock.now(), signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) });
+  return await adapter.query(payment.identity, { at: deps.clock.now(), signal: AbortSignal.timeout(Math.ceil(Math.min(maxMs, PLATFORM_CALL_MAX_MS))) });
 }
 
 export async function joinAnswer(

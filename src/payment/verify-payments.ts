@@ -4,7 +4,7 @@ import { findPayment, type PaymentRef } from './get-payment.js';
 import type { ApplyOutcome, Payment } from './payment.js';
 import type { Actor } from './payment-log.js';
 import { isNegative, isOpen, isPaid } from './payment-status.js';
-import type { PaymentEvidence } from './platform.js';
+import type { CallOutcome, PaymentEvidence, PaymentReport } from './platform.js';
 import { askPlatform, joinAnswer } from './query-payment.js';
 
 export type VerifyResult = 'MATCH' | 'MISMATCH' | 'NOT_FOUND_AT_PLATFORM' | 'PLATFORM_UNREACHABLE' | 'NOT_FOUND';
@@ -34,21 +34,29 @@ export interface SyncedItem {
 }
 
 /** Calls in flight to the platforms for one batch request. */
-const CONCURRENCY = 8;
+const CONCURRENCY = 32;
+/** Kept back of the caller's time for writing down and answering what the platforms have said. */
+const ANSWERING_MS = 1_500;
+
+export interface Asking {
+  readonly actor: Actor;
+  /** How long the caller will still wait: what could not be asked by then is said so, item by item. */
+  timeLeftMs(): number;
+}
 
 /** Compares each record with the platform, in the order of the request; one bad item never fails the batch. */
 export async function verifyPayments(
   deps: Deps,
   refs: readonly PaymentRef[],
-  options: { apply: boolean; actor: Actor },
+  options: Asking & { readonly apply: boolean },
 ): Promise<VerifiedItem[]> {
   return await eachOf(refs, (ref) => verifyOne(deps, ref, options));
 }
 
 /** Asks the platform about each payment and applies the answer. */
-export async function syncPayments(deps: Deps, refs: readonly PaymentRef[], actor: Actor): Promise<SyncedItem[]> {
+export async function syncPayments(deps: Deps, refs: readonly PaymentRef[], asking: Asking): Promise<SyncedItem[]> {
   return await eachOf(refs, async (ref): Promise<SyncedItem> => {
-    const verified = await verifyOne(deps, ref, { apply: true, actor });
+    const verified = await verifyOne(deps, ref, { ...asking, apply: true });
     const error = verified.error ?? { reason: verified.result, message: 'the answer was not applied' };
     return verified.applied === null
       ? { ref, payment: verified.payment, outcome: 'ERROR', error }
@@ -56,7 +64,7 @@ export async function syncPayments(deps: Deps, refs: readonly PaymentRef[], acto
   });
 }
 
-async function verifyOne(deps: Deps, ref: PaymentRef, options: { apply: boolean; actor: Actor }): Promise<VerifiedItem> {
+async function verifyOne(deps: Deps, ref: PaymentRef, options: Asking & { readonly apply: boolean }): Promise<VerifiedItem> {
   const nothing = { ref, evidence: null, differences: [], applied: null, payment: null, error: null };
   let payment: Payment;
   try {
@@ -70,18 +78,41 @@ async function verifyOne(deps: Deps, ref: PaymentRef, options: { apply: boolean;
     return { ...nothing, payment, result: 'PLATFORM_UNREACHABLE', error: { reason: 'PLATFORM_NOT_CONFIGURED', message } };
   }
 
-  const answer = await askPlatform(deps, payment);
+  const leftMs = options.timeLeftMs() - ANSWERING_MS;
+  if (leftMs <= 0) {
+    const error = { reason: 'DEADLINE_EXCEEDED', message: 'not asked: the time of the call was over' };
+    return { ...nothing, payment, result: 'PLATFORM_UNREACHABLE', error };
+  }
+
+  const answer = await askPlatform(deps, payment, leftMs);
   if (answer.kind !== 'ACCEPTED') {
-    if (options.apply) payment = (await joinAnswer(deps, payment.id, answer, options.actor)).payment;
-    return { ...nothing, payment, result: 'PLATFORM_UNREACHABLE', error: { reason: answer.code, message: answer.message } };
+    const error = { reason: answer.code, message: answer.message };
+    const joined = options.apply ? await joinOne(deps, payment, answer, options.actor) : { payment };
+    return { ...nothing, payment: joined.payment, result: 'PLATFORM_UNREACHABLE', error };
   }
 
   const { evidence } = answer.value;
   const differences = differencesOf(payment, evidence);
   const result = evidence.class === 'NOT_FOUND' ? 'NOT_FOUND_AT_PLATFORM' : differences.length === 0 ? 'MATCH' : 'MISMATCH';
   if (!options.apply) return { ...nothing, payment, evidence, result, differences };
-  const joined = await joinAnswer(deps, payment.id, answer, options.actor);
-  return { ...nothing, payment: joined.payment, evidence, result, differences, applied: joined.outcome };
+  const joined = await joinOne(deps, payment, answer, options.actor);
+  return { ...nothing, evidence, result, differences, ...joined };
+}
+
+/** Joins an answer; a refusal to write it is the item's own. */
+async function joinOne(
+  deps: Deps,
+  payment: Payment,
+  answer: CallOutcome<PaymentReport>,
+  actor: Actor,
+): Promise<Pick<VerifiedItem, 'payment' | 'applied' | 'error'>> {
+  try {
+    const joined = await joinAnswer(deps, payment.id, answer, actor);
+    return { payment: joined.payment, applied: joined.outcome, error: null };
+  } catch (error) {
+    if (!(error instanceof DomainError)) throw error;
+    return { payment, applied: null, error: { reason: error.reason, message: error.message } };
+  }
 }
 
 function differencesOf(payment: Payment, evidence: PaymentEvidence): Difference[] {
@@ -106,6 +137,12 @@ function differencesOf(payment: Payment, evidence: PaymentEvidence): Difference[
       compare('status', isNegative(payment.status), payment.status, evidence.word);
       break;
     case 'NOT_FOUND':
+      break;
+    case 'MONEY_UNCLEAR':
+      compare('status', payment.status === 'REVIEW', payment.status, evidence.word);
+      break;
+    case 'UNMAPPED':
+      compare('status', payment.status === 'UNKNOWN', payment.status, evidence.word);
       break;
     default:
       compare('status', isOpen(payment.status), payment.status, evidence.word);

@@ -40,6 +40,7 @@ export function limited(adapter: PlatformAdapter, limits: Limits): PlatformAdapt
   return {
     platform: adapter.platform,
     merchantAccount: adapter.merchantAccount,
+    currencies: adapter.currencies,
     checkouts: adapter.checkouts,
     replies: adapter.replies,
     orderTime: (at) => adapter.orderTime(at),

@@ -80,9 +80,8 @@ const createPayment = z
     }
   });
 
-export function decodeCreatePayment(request: rpc.CreatePaymentRequest, call: Call, now: Date): CreatePayment {
+export function decodeCreatePayment(request: rpc.CreatePaymentRequest, call: Call): CreatePayment {
   const { requestId, expireTime, initiated: initiate, registered: register, ...rest } = decode(createPayment, request);
-  if (initiate !== undefined && expireTime !== null) requireExpiryAhead(expireTime, now);
 
   const kind =
     initiate !== undefined
@@ -96,13 +95,6 @@ export function decodeCreatePayment(request: rpc.CreatePaymentRequest, call: Cal
       : ({ origin: 'REGISTERED', ...register! } as const);
   const body = { ...rest, expireAt: expireTime, kind };
   return { ...body, actor: call.actor, request: requestOf('CreatePayment', requestId, body) };
-}
-
-/** The expiry is sent to the platform, which takes nothing sooner than its own pace or later than 15 days. */
-function requireExpiryAhead(expireAt: Date, now: Date): void {
-  const ahead = expireAt.getTime() - now.getTime();
-  if (ahead >= MINUTE && ahead <= 15 * DAY) return;
-  throw fieldInvalid({ field: 'expire_time', description: 'must be between 1 minute and 15 days ahead' });
 }
 
 const getPayment = z.object({ ref, view: z.number().max(2, 'is not a known value').min(0) });

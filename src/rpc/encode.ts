@@ -176,12 +176,12 @@ export function encodeRef(ref: PaymentRef): rpc.PaymentRef {
   return { ref: { $case: 'platformOrder', value: order } };
 }
 
-export function encodeVerified(item: VerifiedItem): rpc.VerifiedPayment {
+export function encodeVerified(item: VerifiedItem, nextSyncAt: Date | null): rpc.VerifiedPayment {
   const { evidence } = item;
   return {
     ref: encodeRef(item.ref),
     result: codeOf(rpc.VerifyResult, 'VERIFY_RESULT_', item.result),
-    payment: item.payment === null ? undefined : encodePayment(item.payment),
+    payment: item.payment === null ? undefined : encodePayment(item.payment, nextSyncAt),
     platformStatus: evidence?.word ?? '',
     platformAmount:
       evidence?.class === 'PAID' ? { currencyCode: evidence.amount.currency, minorUnits: evidence.amount.minorUnits } : undefined,
@@ -191,10 +191,10 @@ export function encodeVerified(item: VerifiedItem): rpc.VerifiedPayment {
   };
 }
 
-export function encodeSynced(item: SyncedItem): rpc.SyncedPayment {
+export function encodeSynced(item: SyncedItem, nextSyncAt: Date | null): rpc.SyncedPayment {
   return {
     ref: encodeRef(item.ref),
-    payment: item.payment === null ? undefined : encodePayment(item.payment),
+    payment: item.payment === null ? undefined : encodePayment(item.payment, nextSyncAt),
     outcome: codeOf(rpc.ApplyOutcome, 'APPLY_OUTCOME_', item.outcome),
     error: item.error ?? undefined,
   };

@@ -30,11 +30,18 @@ export function paymentHandlers(deps: HandlerDeps) {
     const due = await nextSyncs(deps, payments.map(({ id }) => id));
     return payments.map((payment) => encodePayment(payment, due.get(payment.id) ?? null));
   };
+  const withNextSync = async <Item extends { readonly payment: Payment | null }, Message>(
+    items: readonly Item[],
+    encode: (item: Item, nextSyncAt: Date | null) => Message,
+  ): Promise<Message[]> => {
+    const due = await nextSyncs(deps, items.flatMap(({ payment }) => payment?.id ?? []));
+    return items.map((item) => encode(item, due.get(item.payment?.id ?? '') ?? null));
+  };
   const encodeOne = async (payment: Payment): Promise<pb.Payment> => (await encodeAll([payment]))[0]!;
 
   return {
     createPayment: async (request: rpc.CreatePaymentRequest, call: Call): Promise<rpc.CreatePaymentResponse> => {
-      const { payment, replayed } = await createPayment(deps, decode.decodeCreatePayment(request, call, now()), call.signal);
+      const { payment, replayed } = await createPayment(deps, decode.decodeCreatePayment(request, call), call.signal);
       return { payment: await encodeOne(payment), replayed };
     },
 
@@ -52,15 +59,15 @@ export function paymentHandlers(deps: HandlerDeps) {
 
     verifyPayments: async (request: rpc.VerifyPaymentsRequest, call: Call): Promise<rpc.VerifyPaymentsResponse> => {
       const { refs, apply } = decode.decodeVerifyPayments(request);
-      const items = await verifyPayments(deps, refs, { apply, actor: call.actor });
-      return { items: items.map(encodeVerified) };
+      const items = await verifyPayments(deps, refs, { ...call, apply });
+      return { items: await withNextSync(items, encodeVerified) };
     },
 
     syncPayments: async (request: rpc.SyncPaymentsRequest, call: Call): Promise<rpc.SyncPaymentsResponse> => {
       const target = decode.decodeSyncPayments(request);
       if ('filter' in target) return { items: [], marked: await markDue(deps, target.filter) };
-      const items = await syncPayments(deps, target.refs, call.actor);
-      return { items: items.map(encodeSynced), marked: 0n };
+      const items = await syncPayments(deps, target.refs, call);
+      return { items: await withNextSync(items, encodeSynced), marked: 0n };
     },
 
     updatePaymentStatus: async (request: rpc.UpdatePaymentStatusRequest, call: Call): Promise<rpc.UpdatePaymentStatusResponse> => {

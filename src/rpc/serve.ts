@@ -7,13 +7,15 @@ import * as grpc from '@grpc/grpc-js';
 import type { Logger } from '../logger.js';
 import { DomainError, fieldInvalid } from '../payment/errors.js';
 import type { Actor } from '../payment/payment-log.js';
-import { rpcError } from './status.js';
+import { domainErrorOf, rpcError } from './status.js';
 
 export interface Call {
   /** Fires when the caller is gone or its time is over. */
   readonly signal: AbortSignal;
   readonly actor: Actor;
   readonly requestId: string;
+  /** How long the caller will still wait, at most. */
+  timeLeftMs(): number;
 }
 
 export type UnaryHandler<Request, Response> = (request: Request, call: Call) => Promise<Response>;
@@ -132,7 +134,7 @@ function accepted<Request>(request: Request, metadata: grpc.Metadata): Request {
   }
   const size = Object.entries(metadata.getMap()).reduce((sum, [key, value]) => sum + key.length + value.length, 0);
   if (size > METADATA_MAX_BYTES) {
-    throw fieldInvalid({ field: '', description: `the call's metadata exceeds ${METADATA_MAX_BYTES} bytes` });
+    throw fieldInvalid({ field: 'metadata', description: `the call's own metadata exceeds ${METADATA_MAX_BYTES} bytes` });
   }
   return request;
 }
@@ -150,6 +152,7 @@ function openScope(
   timeMaxMs: number,
 ): Scope {
   const started = performance.now();
+  const endsAt = started + Math.min(timeMaxMs, timeLeftOf(call.getDeadline()));
   const requestId = header(call.metadata, 'x-request-id') ?? randomUUID();
   const actor: Actor = { type: 'CALLER', id: header(call.metadata, 'x-actor') ?? 'unnamed' };
   const abort = new AbortController();
@@ -163,7 +166,7 @@ function openScope(
   call.on('cancelled', () => abort.abort(new DomainError('DEADLINE_EXCEEDED', 'the caller went away')));
 
   return {
-    call: { signal: abort.signal, actor, requestId },
+    call: { signal: abort.signal, actor, requestId, timeLeftMs: () => endsAt - performance.now() },
     close(error) {
       clearTimeout(timer);
       logCall(log, { method, requestId, actor, error, durationMs: performance.now() - started });
@@ -176,11 +179,14 @@ function openScope(
   };
 }
 
+/** A deadline is a date, or a number of milliseconds since the epoch that may be infinite. */
+const timeLeftOf = (deadline: Date | number): number => (deadline instanceof Date ? deadline.getTime() : deadline) - Date.now();
+
 function logCall(
   log: Logger,
   entry: { method: string; requestId: string; actor: Actor; error: unknown; durationMs: number },
 ): void {
-  const reason = entry.error === null ? 'OK' : entry.error instanceof DomainError ? entry.error.reason : 'INTERNAL';
+  const reason = entry.error === null ? 'OK' : domainErrorOf(entry.error, entry.requestId).reason;
   const fields = {
     method: entry.method,
     request_id: entry.requestId,

@@ -3,6 +3,7 @@ import * as grpc from '@grpc/grpc-js';
 import { BadRequest, ErrorInfo, PreconditionFailure, RetryInfo } from '../gen/google/rpc/error_details.js';
 import { Status } from '../gen/google/rpc/status.js';
 import { DomainError, type ErrorReason } from '../payment/errors.js';
+import { storeFailure, storeUnavailable } from '../store/store-failure.js';
 
 export const ERROR_DOMAIN = 'payment.v1';
 
@@ -59,12 +60,17 @@ export interface RpcError {
   readonly metadata: grpc.Metadata;
 }
 
-/** Whatever was thrown, as what a caller may see. Anything but a DomainError becomes INTERNAL with the request id only. */
+/** What may be said of whatever was thrown. Anything but a refusal or an absent database is INTERNAL, with the request id only. */
+export function domainErrorOf(error: unknown, requestId: string): DomainError {
+  if (error instanceof DomainError) return error;
+  const failure = storeFailure(error);
+  if (failure === 'UNAVAILABLE' || failure === 'LOCKED' || failure === 'CONFLICT') return storeUnavailable(error);
+  return new DomainError('INTERNAL', `internal error; request id ${requestId}`, { metadata: { request_id: requestId }, cause: error });
+}
+
+/** Whatever was thrown, as what a caller sees. */
 export function rpcError(error: unknown, requestId: string): RpcError {
-  const domainError =
-    error instanceof DomainError
-      ? error
-      : new DomainError('INTERNAL', `internal error; request id ${requestId}`, { metadata: { request_id: requestId } });
+  const domainError = domainErrorOf(error, requestId);
   const code = STATUS_OF_REASON[domainError.reason];
   const message = clean(domainError.message, SENTENCE_MAX);
   const metadata = new grpc.Metadata();

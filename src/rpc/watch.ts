@@ -4,6 +4,7 @@ import * as rpc from '../gen/payment/v1/payment_service.js';
 import type { FeedEvent } from '../feed/event.js';
 import type { Feed } from '../feed/feed.js';
 import { EVERYTHING } from '../feed/filter.js';
+import { nextSyncOf } from '../payment/get-payment.js';
 import { waitForPayment } from '../feed/wait-for-payment.js';
 import type { WatchMessage, WatchRequest, WatchStart } from '../feed/watch.js';
 import { decodeWaitForPayment } from './decode.js';
@@ -20,7 +21,7 @@ export function watchHandlers({ feed }: WatchDeps) {
   const unary = {
     waitForPayment: async (request: rpc.WaitForPaymentRequest, call: Call): Promise<rpc.WaitForPaymentResponse> => {
       const { payment, reached } = await waitForPayment(feed, { ...decodeWaitForPayment(request), caller: call.actor.id }, call.signal);
-      return { payment: encodePayment(payment), reached };
+      return { payment: encodePayment(payment, await nextSyncOf({ orm: feed.orm }, payment.id)), reached };
     },
   };
   const streams = {

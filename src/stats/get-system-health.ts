@@ -1,5 +1,5 @@
 import type { Deps } from '../payment/deps.js';
-import { storeUnavailable } from '../store/unit-of-work.js';
+import { storeUnavailable } from '../store/store-failure.js';
 import type { NotificationStatus } from '../notification/notification.js';
 import type { PaymentStatus } from '../payment/payment-status.js';
 import type { PlatformName } from '../payment/platform.js';

@@ -32,6 +32,11 @@ export interface NotificationKey {
   readonly notificationId: string;
 }
 
+export interface BusinessOrder {
+  readonly appId: string;
+  readonly orderId: string;
+}
+
 export interface RequestKey {
   /** Null where the request names only a payment: then it is that payment's app. */
   readonly appId: string | null;
@@ -47,6 +52,8 @@ export interface Operation<T> {
   readonly order?: OrderKey;
   readonly request?: RequestKey;
   readonly notification?: NotificationKey;
+  /** An order of the business whose first paid payment must be known, where no locked payment names it yet. */
+  readonly businessOrder?: BusinessOrder;
   /**
    * Decides synchronously on locked entities and on what earlier operations of the same batch left. A DomainError refuses; it
    * must be thrown before anything but the log is changed. May run again on fresh entities: it captures none.
@@ -107,14 +114,22 @@ export interface BatchResult {
   readonly versioned: boolean;
 }
 
-export async function runBatch({ orm, tables }: BatchStore, operations: readonly Operation<unknown>[], at: Date): Promise<BatchResult> {
+/**
+ * `passLocked`: a payment that somebody outside of all units of work holds is not waited for; the operations that need it are refused
+ * with STORE_UNAVAILABLE, and their neighbours go on.
+ */
+export async function runBatch(
+  { orm, tables }: BatchStore,
+  operations: readonly Operation<unknown>[],
+  { at, passLocked }: { at: Date; passLocked: boolean },
+): Promise<BatchResult> {
   const em = orm.em.fork() as EntityManager;
   await em.begin();
 
   let committing: { xid: string; decisions: Decision[]; versioned: boolean } | null = null;
   try {
     const [row] = await em.execute<[{ xid: string }]>('select pg_current_xact_id()::text as xid');
-    const view = await BatchView.load(em, tables, operations, at);
+    const view = await BatchView.load({ em, tables, at, passLocked }, operations);
     const decisions = operations.map((operation, index) => decide(operation, view, index));
     await view.write();
     // Everything is written; the ORM must not look for changes of its own.
@@ -149,6 +164,13 @@ function decide(operation: Operation<unknown>, view: View, index: number): Decis
   }
 }
 
+interface BatchOptions {
+  readonly em: EntityManager;
+  readonly tables: Tables;
+  readonly at: Date;
+  readonly passLocked: boolean;
+}
+
 class BatchView implements View {
   versioned = false;
   private readonly payments = new Map<string, Payment>();
@@ -164,15 +186,21 @@ class BatchView implements View {
   private readonly statuses = new Map<Payment, PaymentStatus>();
   private readonly added: object[] = [];
 
-  private constructor(
-    private readonly em: EntityManager,
-    private readonly tables: Tables,
-    readonly at: Date,
-  ) {}
+  /** Payments and orders that somebody else holds, where they are not waited for. */
+  private readonly held = new Set<string>();
+  private readonly em: EntityManager;
+  private readonly tables: Tables;
+  readonly at: Date;
+
+  private constructor(private readonly batch: BatchOptions) {
+    this.em = batch.em;
+    this.tables = batch.tables;
+    this.at = batch.at;
+  }
 
   /** Locks first, in a fixed order; then one query for each kind of key. */
-  static async load(em: EntityManager, tables: Tables, operations: readonly Operation<unknown>[], at: Date): Promise<BatchView> {
-    const view = new BatchView(em, tables, at);
+  static async load(batch: BatchOptions, operations: readonly Operation<unknown>[]): Promise<BatchView> {
+    const view = new BatchView(batch);
     const orders = operations.flatMap((operation) => operation.order ?? []);
     const ids = [...new Set(operations.flatMap((operation) => operation.payments ?? []))];
 
@@ -180,7 +208,7 @@ class BatchView implements View {
     await view.lockPayments(ids, orders);
     await view.loadRefunds();
     await view.loadRequests(operations);
-    await view.loadPaidOrders();
+    await view.loadPaidOrders(operations.flatMap((operation) => operation.businessOrder ?? []));
     await view.loadNotifications(operations.flatMap((operation) => operation.notification ?? []), orders);
     return view;
   }
@@ -199,7 +227,7 @@ class BatchView implements View {
   payment(id: PaymentId): Payment {
     const payment = this.payments.get(id);
     if (payment !== undefined) return payment;
-    throw paymentNotFound(id);
+    throw this.held.has(id) ? paymentHeld(id) : paymentNotFound(id);
   }
 
   refunds(payment: Payment): PaymentRefunds {
@@ -212,6 +240,7 @@ class BatchView implements View {
   }
 
   paymentOfOrder(order: OrderKey): Payment | undefined {
+    if (this.held.has(orderText(order))) throw paymentHeld(order.merchantOrderNo);
     return this.orders.get(orderText(order));
   }
 
@@ -289,7 +318,16 @@ class BatchView implements View {
       this.paidOrders.set(paidOrderText(entity.appId, entity.orderId), entity);
     } else if (entity.notificationId !== null) {
       this.notifications.set(notificationText({ platform: entity.platform, notificationId: entity.notificationId }), entity);
+      this.await(entity);
     }
+  }
+
+  /** Whoever creates its payment applies it, also in the batch that has parked it. */
+  private await(notification: Notification): void {
+    const { merchantOrderNo, status } = notification;
+    if (merchantOrderNo === null || (status !== 'ORPHAN' && status !== 'STORED')) return;
+    const name = orderText({ ...notification, merchantOrderNo });
+    this.waiting.set(name, [...(this.waiting.get(name) ?? []), notification]);
   }
 
   /** Whoever creates an order's payment and whoever parks its notification take this lock, so that neither misses the other. */
@@ -306,14 +344,26 @@ class BatchView implements View {
 
   private async lockPayments(ids: readonly PaymentId[], orders: readonly OrderKey[]): Promise<void> {
     // An order's payment never changes, and no new one can appear under the lock of its name: the id may be read before it is locked.
-    const ofOrders = await this.lookUp<{ id: string }>('select t.id from payment t', ORDER_COLUMNS, orders.map(orderValues));
+    const ofOrders = await this.lookUp<OrderKey & { readonly id: string }>(
+      `select t.id, t.platform, t.merchant_account as "merchantAccount", t.merchant_order_no as "merchantOrderNo", t.platform_order_time as "platformOrderTime" from payment t`,
+      ORDER_COLUMNS,
+      orders.map(orderValues),
+    );
     const wanted = [...new Set([...ids, ...ofOrders.map(({ id }) => id)])];
     if (wanted.length === 0) return;
-    const found = await this.em.find(Payment, { id: { $in: wanted } }, { lockMode: LockMode.PESSIMISTIC_WRITE, orderBy: { id: 'asc' } });
+    const lockMode = this.batch.passLocked ? LockMode.PESSIMISTIC_PARTIAL_WRITE : LockMode.PESSIMISTIC_WRITE;
+    const found = await this.em.find(Payment, { id: { $in: wanted } }, { lockMode, orderBy: { id: 'asc' } });
+    if (this.batch.passLocked) await this.findHeld(wanted.filter((id) => !found.some((payment) => payment.id === id)), ofOrders);
     for (const payment of found) {
       this.remember(this.keep(payment));
       this.statuses.set(payment, payment.status);
     }
+  }
+
+  private async findHeld(missing: readonly string[], orders: readonly (OrderKey & { readonly id: string })[]): Promise<void> {
+    const held = await this.lookUp<{ id: string }>('select t.id from payment t', ['id'], missing.map((id) => [id]));
+    for (const { id } of held) this.held.add(id);
+    for (const order of orders) if (this.held.has(order.id)) this.held.add(orderText(order));
   }
 
   private async loadRefunds(): Promise<void> {
@@ -335,8 +385,8 @@ class BatchView implements View {
     for (const record of await this.em.find(RequestRecord, { $or: known })) this.remember(record);
   }
 
-  private async loadPaidOrders(): Promise<void> {
-    const keys = [...this.payments.values()].map(({ appId, orderId }) => [appId, orderId]);
+  private async loadPaidOrders(wanted: readonly BusinessOrder[]): Promise<void> {
+    const keys = [...this.payments.values(), ...wanted].map(({ appId, orderId }) => [appId, orderId]);
     const known = await this.lookUp<{ appId: string; orderId: string }>(
       'select t.app_id as "appId", t.order_id as "orderId" from paid_order t', ['app_id', 'order_id'], keys,
     );
@@ -351,12 +401,7 @@ class BatchView implements View {
     const ids = new Set([...byKey, ...waiting].map(({ id }) => id));
     if (ids.size === 0) return;
     const rows = await this.em.find(Notification, { id: { $in: [...ids] } }, { orderBy: { receivedAt: 'asc' } });
-    for (const row of rows) {
-      this.remember(this.keep(row));
-      if (row.merchantOrderNo === null || (row.status !== 'ORPHAN' && row.status !== 'STORED')) continue;
-      const name = orderText({ ...row, merchantOrderNo: row.merchantOrderNo });
-      this.waiting.set(name, [...(this.waiting.get(name) ?? []), row]);
-    }
+    for (const row of rows) this.remember(this.keep(row));
   }
 
   /** The rows that have any of some keys, by one statement however many keys there are; a list of alternatives would be planned anew. */
@@ -364,10 +409,14 @@ class BatchView implements View {
     if (keys.length === 0) return [];
     const lists = columns.map((_column, at) => keys.map((key) => key[at]));
     const unnested = `unnest(${columns.map((_column, at) => `$${at + 1}::text[]`).join(', ')}) as k (${columns.join(', ')})`;
-    const same = columns.map((column) => `t.${column} = k.${column}`).join(' and ');
+    const same = columns.map((column) => `t.${column} = k.${column}${column === 'id' ? '::uuid' : ''}`).join(' and ');
     const query = CompiledQuery.raw(`${select} join ${unnested} on ${same} where ${condition}`, lists);
     return (await this.em.getKysely().executeQuery<Row>(query)).rows;
   }
+}
+
+function paymentHeld(what: string): DomainError {
+  return new DomainError('STORE_UNAVAILABLE', `the payment ${what} is held by somebody else`, { metadata: { held: what }, retryAfterMs: 1_000 });
 }
 
 const ORDER_COLUMNS = ['platform', 'merchant_account', 'merchant_order_no', 'platform_order_time'];

@@ -10,7 +10,7 @@ import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Clock } from '../clock.js';
 import { DomainError } from '../payment/errors.js';
 import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type Decision, type Operation, type Tables } from './batch.js';
-import { storeFailure } from './store-failure.js';
+import { storeFailure, storeUnavailable } from './store-failure.js';
 
 export type { NotificationKey, Operation, OrderKey, RequestKey, View } from './batch.js';
 
@@ -138,10 +138,10 @@ export class UnitOfWork {
     return batch;
   }
 
-  private async commit(batch: readonly Waiting[], retries = 0): Promise<void> {
+  private async commit(batch: readonly Waiting[], retries = 0, passLocked = false): Promise<void> {
     if (batch.length === 0) return;
     try {
-      const { decisions, versioned } = await runBatch({ orm: this.orm, tables: this.tables }, batch.map((waiting) => waiting.operation), this.clock.now());
+      const { decisions, versioned } = await runBatch({ orm: this.orm, tables: this.tables }, batch.map((waiting) => waiting.operation), { at: this.clock.now(), passLocked });
       this.answer(batch, decisions, versioned);
     } catch (error) {
       await this.recover(batch, error, retries);
@@ -156,11 +156,14 @@ export class UnitOfWork {
     if (error instanceof CommitInDoubt) return await this.resolveDoubt(batch, error, retries);
 
     const failure = storeFailure(error);
-    if (failure === 'CONNECTION_LOST') return refuseAll(batch, storeUnavailable(error));
+    if (failure === 'UNAVAILABLE') return refuseAll(batch, storeUnavailable(error));
     if (failure === 'CONFLICT') {
       if (retries < CONFLICT_RETRIES_MAX) return await this.commit(batch, retries + 1);
       return refuseAll(batch, storeUnavailable(error));
     }
+    // Somebody outside holds a payment for longer than a batch may wait: only those who need it are told so.
+    if (failure === 'LOCKED' && retries < CONFLICT_RETRIES_MAX) return await this.commit(batch, retries + 1, true);
+    if (failure === 'LOCKED') return refuseAll(batch, storeUnavailable(error));
     if (batch.length > 1) {
       const middle = Math.ceil(batch.length / 2);
       await this.commit(batch.slice(0, middle));
@@ -174,7 +177,7 @@ export class UnitOfWork {
   private async resolveDoubt(batch: readonly Waiting[], doubt: CommitInDoubt, retries: number): Promise<void> {
     // A COMMIT that answered with an error (a deferred constraint, say) is no doubt.
     const failure = storeFailure(doubt.cause);
-    if (failure !== 'CONNECTION_LOST') return await this.recover(batch, doubt.cause, retries);
+    if (failure !== 'UNAVAILABLE') return await this.recover(batch, doubt.cause, retries);
 
     const status = await this.transactionStatus(doubt.xid);
     if (status === 'committed') return this.answer(batch, doubt.decisions, doubt.versioned);
@@ -198,7 +201,7 @@ export class UnitOfWork {
         const status = rows[0]?.status;
         if (status === 'committed' || status === 'aborted') return status;
       } catch (error) {
-        if (storeFailure(error) !== 'CONNECTION_LOST') return 'unknown';
+        if (storeFailure(error) !== 'UNAVAILABLE') return 'unknown';
       }
       await wait(pause);
     }
@@ -213,8 +216,4 @@ export class UnitOfWork {
 
 function refuseAll(batch: readonly Waiting[], error: unknown): void {
   for (const waiting of batch) waiting.settle({ ok: false, error });
-}
-
-export function storeUnavailable(cause: unknown): DomainError {
-  return new DomainError('STORE_UNAVAILABLE', 'the database cannot be reached', { retryAfterMs: 1_000, cause });
 }

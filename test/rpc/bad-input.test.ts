@@ -1,15 +1,21 @@
 import { randomUUID } from 'node:crypto';
 import * as grpc from '@grpc/grpc-js';
 import * as rpc from '../../src/gen/payment/v1/payment_service.js';
-import { seen, startTestApp, type TestApp } from '../support/app.js';
+import * as ops from '../../src/gen/payment/v1/operations_service.js';
+import { alipayAccount } from '../../src/simulator/accounts.js';
+import { startAlipaySimulator, type AlipaySimulator } from '../../src/simulator/alipay/server.js';
+import { accountsOf, seen, startTestApp, type TestApp } from '../support/app.js';
 import { initiated, refundOf, registered, reported, yuan } from '../support/requests.js';
 
+let platform: AlipaySimulator;
 let service: TestApp;
 beforeAll(async () => {
-  service = await startTestApp();
+  platform = await startAlipaySimulator();
+  service = await startTestApp({ config: { platforms: accountsOf({ alipay: [alipayAccount(platform)] }) } });
 });
 afterAll(async () => {
   await service[Symbol.asyncDispose]();
+  await platform.stop();
 });
 
 const long = (length: number): string => 'x'.repeat(length);
@@ -59,6 +65,9 @@ test.each<[string, object, string[]]>([
   ['an expiry in sixteen days', { expireTime: seconds(Date.now() + 16 * 86_400_000) }, ['expire_time']],
   ['an expiry beyond all calendars', { expireTime: { seconds: 2n ** 62n, nanos: 0 } }, ['expire_time']],
   ['an expiry with negative nanos', { expireTime: { seconds: 2_000_000_000n, nanos: -1 } }, ['expire_time']],
+  ['a currency that the platform does not take', { amount: { currencyCode: 'USD', minorUnits: 1n } }, ['amount.currency_code']],
+  ['a checkout that needs the buyer', { kind: { $case: 'initiated', value: { checkoutKind: 5, returnUrl: '', buyerId: '', buyerIp: '' } } }, ['initiated.buyer_id']],
+  ['a buyer at no address', { kind: { $case: 'initiated', value: { checkoutKind: 1, returnUrl: '', buyerId: '', buyerIp: '300.1.1.1' } } }, ['initiated.buyer_ip']],
   ['no subject', { subject: '' }, ['subject']],
   ['no checkout kind', { kind: { $case: 'initiated', value: { checkoutKind: 0, returnUrl: '', buyerId: '', buyerIp: '' } } }, ['initiated.checkout_kind']],
   ['a return address of another scheme', { kind: { $case: 'initiated', value: { checkoutKind: 2, returnUrl: 'javascript:alert(1)', buyerId: '', buyerIp: '' } } }, ['initiated.return_url']],
@@ -111,6 +120,28 @@ test.each(cases)('%s is refused by name', async (_what, method, request, fields)
     reason: 'FIELD_INVALID',
     fields,
   });
+});
+
+const operatorCases: [string, keyof typeof service.operations, object, string[]][] = [
+  ['ExplainPayment without a reference', 'explainPayment', {}, ['ref']],
+  ['DescribeStatusMachine of an id that is none', 'describeStatusMachine', { paymentId: 'x' }, ['payment_id']],
+  ['VerifyPaymentLog without an id', 'verifyPaymentLog', { paymentId: '' }, ['payment_id']],
+  ['ListNotifications with an unknown status', 'listNotifications', ops.ListNotificationsRequest.fromPartial({ status: 9 as never }), ['status']],
+  ['ListNotifications with an unknown platform', 'listNotifications', ops.ListNotificationsRequest.fromPartial({ platform: 9 as never }), ['platform']],
+  ['ListNotifications with an invented page token', 'listNotifications', ops.ListNotificationsRequest.fromPartial({ pageToken: 'AAAA' }), ['page_token']],
+  ['ReplayNotification of an id that is none', 'replayNotification', { notificationId: '1' }, ['notification_id']],
+];
+test.each(operatorCases)('%s is refused by name', async (_what, method, request, fields) => {
+  await expect(service.operations[method](request as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', reason: 'FIELD_INVALID', fields });
+});
+
+test('ten kilobytes of metadata beside a request are refused by name', async () => {
+  const metadata = new grpc.Metadata();
+  metadata.set('x-note', long(9_000));
+  const error = await new Promise<grpc.ServiceError | null>((resolve) => {
+    service.client.listPayments(rpc.ListPaymentsRequest.fromPartial({}), metadata, (thrown) => resolve(thrown));
+  });
+  expect(seen(error!)).toMatchObject({ code: 'INVALID_ARGUMENT', fields: ['metadata'] });
 });
 
 test.each<[string, object, string]>([

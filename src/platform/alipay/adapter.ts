@@ -42,6 +42,7 @@ export function createAlipayAdapter(settings: AlipaySettings, notificationUrl: s
   return {
     platform: 'ALIPAY',
     merchantAccount: config.account,
+    currencies: ['CNY'],
     checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [], JSAPI: ['buyerId'] },
     // Anything but exactly this body is delivered again.
     replies: {

@@ -40,6 +40,7 @@ export function createUnionPayAdapter(settings: UnionPaySettings, notificationUr
   return {
     platform: 'UNIONPAY',
     merchantAccount: config.account,
+    currencies: ['CNY'],
     checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [] },
     replies: {
       stored: { status: 200, contentType: PLAIN, body: 'ok' },

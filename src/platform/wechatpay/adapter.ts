@@ -46,6 +46,7 @@ export function createWechatPayAdapter(settings: WechatPaySettings, notification
   return {
     platform: 'WECHATPAY',
     merchantAccount: config.account,
+    currencies: ['CNY'],
     checkouts: { QR_CODE: [], WAP: ['buyerIp'], APP: [], JSAPI: ['buyerId'] },
     replies: {
       stored: { status: 200, contentType: JSON_TYPE, body: '{"code":"SUCCESS","message":"成功"}' },

@@ -11,6 +11,7 @@
  *   POST /alipay/refund-outside     {"out_trade_no", "amount_fen"}
  *   POST /alipay/balance            {"amount_fen" or null}
  *   POST /alipay/freeze             {"out_trade_no", "frozen": true}
+ *   POST /alipay/trade-status       {"out_trade_no", "status"?}         what queries say; without a status the truth
  *   POST /alipay/expire             {"out_trade_no"}
  *   POST /alipay/finish             {"out_trade_no"}                  the time to refund is over
  *   POST /alipay/bill-change        {"day", "kind": "drop", "no"} or {"day", "kind": "alter", "no", "amount_fen"}
@@ -50,6 +51,7 @@ const acts: Routes['acts'] = {
   'refund-outside': (control, given) => control.refundOutside(given.text('out_trade_no'), given.amount('amount_fen') ?? 0n),
   balance: (control, given) => control.setBalance(given.amount('amount_fen')),
   freeze: (control, given) => control.freeze(given.text('out_trade_no'), given.flag('frozen') ?? true),
+  'trade-status': (control, given) => control.forceTradeStatus(given.text('out_trade_no'), given.has('status') ? given.text('status') : null),
   expire: (control, given) => control.expire(given.text('out_trade_no')),
   finish: (control, given) => control.finish(given.text('out_trade_no')),
   'bill-change': (control, given) => control.changeBill(billChangeOf(given)),

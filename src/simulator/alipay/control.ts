@@ -105,6 +105,15 @@ export class AlipayControl {
     return trade;
   }
 
+  /** What a query says in the place of the true status; null for the truth. */
+  forceTradeStatus(outTradeNo: string, status: string | null): Trade {
+    const { book } = this.parts.platform;
+    const trade = book.order(outTradeNo);
+    trade.forcedStatus = status;
+    book.changed();
+    return trade;
+  }
+
   /** The time to pay is over, now. */
   expire(outTradeNo: string): Trade {
     const { book } = this.parts.platform;

@@ -134,7 +134,7 @@ const numbers = ({ tradeNo, outTradeNo }: Trade): Node => ({ trade_no: tradeNo, 
 function tradeNode(trade: Trade): Node {
   const paid = yuan(trade.paid ?? 0n);
   return {
-    trade_status: trade.status,
+    trade_status: trade.forcedStatus ?? trade.status,
     ...numbers(trade),
     total_amount: yuan(reportedTotal(trade)),
     subject: trade.subject,

@@ -72,6 +72,7 @@ export function readOrder({ method, content, notifyUrl, returnUrl }: Placing, no
     refunds: [],
     cancelledBy: null,
     frozen: false,
+    forcedStatus: null,
   };
 }
 

@@ -39,6 +39,8 @@ export interface Trade {
   readonly refunds: Refund[];
   cancelledBy: 'close' | 'refund' | null;
   frozen: boolean;
+  /** What a query answers in the place of the true status, where a test wants it to. */
+  forcedStatus: string | null;
 }
 
 export type TradeEvent =
