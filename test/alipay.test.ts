@@ -1,13 +1,14 @@
 /** Payments through the whole service at a simulated Alipay: real HTTP, real signatures, real database. */
 import { createHash } from 'node:crypto';
-import { CheckoutKind, PaymentStatus, Platform, RefundRetry, RefundStatus, type Payment } from '../src/gen/payment/v1/payment.js';
+import { CheckoutKind, PaymentStatus, Platform, RefundRetry, RefundStatus, ReviewReason, type Payment } from '../src/gen/payment/v1/payment.js';
 import * as rpc from '../src/gen/payment/v1/payment_service.js';
 import type { FaultKind } from '../src/simulator/faults.js';
 import type { NotificationMode } from '../src/simulator/alipay/notifications.js';
 import { alipayAccount } from '../src/simulator/accounts.js';
 import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/alipay/server.js';
 import { Notification } from '../src/notification/notification.js';
-import { accountsOf, startTestApp, type TestApp } from './support/app.js';
+import { promised } from '../src/cli/promised.js';
+import { accountsOf, callOptions, startTestApp, type TestApp } from './support/app.js';
 import { initiated, refundOf, registered, reported, yuan } from './support/requests.js';
 import { until } from './support/until.js';
 
@@ -375,4 +376,49 @@ test('statistics count what is there', async () => {
     ]),
   );
   expect(stats.refunds).toEqual([{ currencyCode: 'CNY', status: RefundStatus.REFUND_STATUS_SUCCEEDED, count: 1n, amount: 1_000n }]);
+});
+
+test('a repetition of a creation is answered although its expiry is near by now', async () => {
+  const request = initiated({ expireTime: { seconds: BigInt(Math.ceil(now().getTime() / 1_000) + 62), nanos: 0 } });
+  const { payment } = await service.payments.createPayment(request);
+  aheadMs += 5_000;
+  await expect(service.payments.createPayment(request)).resolves.toMatchObject({ replayed: true, payment: { paymentId: payment!.paymentId } });
+  await expect(service.payments.createPayment({ ...request, requestId: 'another' })).rejects.toMatchObject({ fields: ['expire_time'] });
+});
+
+test('a refund that was reserved and never sent is sent by the worker, under the number it was given', async () => {
+  const payment = await paid();
+  // As after a crash between the two: a replica without the account reserves and cannot send.
+  await using other = await startTestApp({ databaseUrl: service.app.databaseUrl, clock: { now }, manualSync: true });
+  const { refund } = await other.payments.createRefund(refundOf(payment.paymentId, 2_500n));
+  expect(refund).toMatchObject({ status: RefundStatus.REFUND_STATUS_CREATED, attempts: 0 });
+  await later(5_000);
+  expect((await read(payment.paymentId)).refunds).toMatchObject([{ platformRefundNo: refund!.platformRefundNo, status: RefundStatus.REFUND_STATUS_SUCCEEDED, attempts: 1 }]);
+});
+
+test('a platform that never answers ends in review with its reason, and its first answer ends that by itself', async () => {
+  const payment = await create();
+  simulator.control.buyerScans(payment.merchantOrderNo);
+  simulator.control.faults.add({ operation: '*', kind: 'http-500', times: 1_000 });
+  for (let hours = 0; hours < 52; hours += 4) await later(4 * 3_600_000);
+  expect((await read(payment.paymentId)).payment).toMatchObject({ status: S.PAYMENT_STATUS_REVIEW, reviewReason: ReviewReason.REVIEW_REASON_SYNC_EXHAUSTED });
+  const explained = await service.operations.explainPayment({ ref: { ref: { $case: 'paymentId', value: payment.paymentId } } });
+  expect(explained).toMatchObject({ suggestedAct: expect.stringContaining('SyncPayments'), facts: expect.arrayContaining([expect.objectContaining({ name: 'exhausted' })]) });
+
+  simulator.control.faults.clear();
+  // The circuit has opened meanwhile and tries again by itself.
+  await until(async () => (await sync(payment.paymentId)).items[0]!.outcome !== rpc.ApplyOutcome.APPLY_OUTCOME_ERROR);
+  expect(await statusOf(payment.paymentId)).toBe(S.PAYMENT_STATUS_CLOSED);
+});
+
+test('a batch at a platform that hangs is answered in the time of its caller, item by item', async () => {
+  const payments = await Promise.all(Array.from({ length: 40 }, () => create()));
+  const platforms = accountsOf({ alipay: [alipayAccount(simulator)] });
+  await using other = await startTestApp({ databaseUrl: service.app.databaseUrl, config: { platforms }, clock: { now }, manualSync: true });
+  simulator.control.faults.add({ operation: 'query', kind: 'delay', delayMs: 3_000, times: 1_000 });
+  const hurried = promised(other.client, { ...callOptions, deadlineMs: 2_500 });
+  const { items } = await hurried.verifyPayments({ refs: payments.map(({ paymentId: value }) => ({ ref: { $case: 'paymentId', value } })), apply: false });
+  expect(items).toHaveLength(40);
+  expect(new Set(items.map(({ result }) => result))).toEqual(new Set([rpc.VerifyResult.VERIFY_RESULT_PLATFORM_UNREACHABLE]));
+  expect(items.every(({ error }) => ['TIMEOUT', 'CIRCUIT_OPEN', 'DEADLINE_EXCEEDED'].includes(error?.reason ?? ''))).toBe(true);
 });

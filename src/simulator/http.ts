@@ -90,6 +90,8 @@ async function readBody(request: IncomingMessage): Promise<Buffer | null> {
 }
 
 async function send(response: ServerResponse, reply: HttpReply): Promise<void> {
+  // The caller has gone away meanwhile: nothing would ever be said to have been sent.
+  if (response.destroyed) return;
   if (reply.kind === 'drop') return void response.destroy();
   if (reply.kind === 'reset') return void response.socket?.resetAndDestroy();
 

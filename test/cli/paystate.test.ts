@@ -1,8 +1,12 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { startTestApp } from '../support/app.js';
+import { until } from '../support/until.js';
 
 const COMPILED = new URL('../../dist/src/', import.meta.url).pathname;
 
@@ -55,6 +59,31 @@ test('a faulty configuration names everything at once and ends with 78', async (
 test('nothing is deleted without --yes, and never a database of yours', async () => {
   expect(await paystate(['reset'], { PAYSTATE_DATA_DIR: '/tmp/paystate-no-such' })).toMatchObject({ code: 78, stderr: expect.stringContaining('--yes') });
   expect(await paystate(['reset', '--yes'], { DATABASE_URL: 'postgresql://db/x' })).toMatchObject({ code: 78, stderr: expect.stringContaining('embedded') });
+});
+
+test('reset deletes what is its own and leaves the rest', async () => {
+  const dataDir = mkdtempSync('/tmp/paystate-reset-');
+  for (const name of ['simulator-alipay.json', 'platforms.json', 'thesis.tex']) writeFileSync(join(dataDir, name), '{}');
+  expect(await paystate(['reset', '--yes'], { PAYSTATE_DATA_DIR: dataDir })).toMatchObject({ code: 0 });
+  expect(readdirSync(dataDir)).toEqual(['thesis.tex']);
+  rmSync(dataDir, { recursive: true });
+});
+
+test('a signal in the middle of the start leaves no database behind', async () => {
+  const folder = mkdtempSync('/tmp/paystate-signal-');
+  // Root's PostgreSQL runs as another user, who must get there.
+  chmodSync(folder, 0o755);
+  const dataDir = join(folder, 'data');
+  const child = spawn(process.execPath, [`${COMPILED}main.js`], {
+    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: dataDir, PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' },
+    stdio: 'ignore',
+  });
+  const exit = once(child, 'exit');
+  await until(() => existsSync(join(dataDir, 'postgres', 'postmaster.pid')));
+  child.kill('SIGTERM');
+  expect(await exit).toEqual([0, null]);
+  expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);
+  rmSync(folder, { recursive: true, force: true });
 });
 
 test.each([

@@ -41,6 +41,13 @@ test.each<[string, readonly Heard[], string]>([
   expectHonestLog(fixture.log, fixture.payment);
 });
 
+test.each([[['tx-registered', 'tx-other']], [['tx-other', 'tx-registered']]])('a payment registered with its transaction is not paid by another one: %j', (transactionIds) => {
+  const fixture = newPayment({ platformTransactionId: 'tx-registered' });
+  for (const transactionId of transactionIds) fixture.payment.joinEvidence(paid(minutes(5), { transactionId }), 'NOTIFICATION', fixture.refunds, fixture.act());
+  expect(fixture.payment).toMatchObject({ status: 'REVIEW', reviewReason: 'IDENTITY_MISMATCH', platformTransactionId: 'tx-registered', paidAmount: 10_000n });
+  expectHonestLog(fixture.log, fixture.payment);
+});
+
 test('a payment first seen as refunded walks through SUCCEEDED, one version and one entry for each edge', () => {
   const fixture = newPayment();
   fixture.payment.joinEvidence(paid(minutes(5), { refundedTotal: 10_000n }), 'QUERY', fixture.refunds, fixture.act());

@@ -84,6 +84,19 @@ test('two changes of one payment in one batch make two versions and two log entr
   expect(findChainFault(log, { seq: stored.logSeq, hash: stored.logHash })).toBeNull();
 });
 
+test('a payment that is open again is asked about, and one that is settled no more', async () => {
+  const payment = await store.work.run(creation());
+  const due = async (): Promise<unknown[]> => await store.deps.orm.em.fork().execute('select 1 from payment_sync where payment_id = ?', [payment.id]);
+  const join = (evidence: Parameters<typeof joinEvidence>[2]['evidence']) =>
+    store.work.run({ payments: [payment.id], decide: (view) => joinEvidence(view, view.payment(payment.id), { evidence, source: 'QUERY' }, view.act(ACTOR)) });
+  await store.work.run({ payments: [payment.id], decide: (view) => view.payment(payment.id).exhaust(view.refunds(view.payment(payment.id)), view.act(ACTOR)) });
+  expect(await due()).toEqual([]);
+  await join(heard('AWAITING_BUYER', new Date(Date.now() + 1_000)));
+  expect(await due()).toHaveLength(1);
+  await join(paid(new Date(Date.now() + 2_000), { merchantAccount: null }));
+  expect(await due()).toEqual([]);
+});
+
 test('a full queue refuses at once and names the reason', async () => {
   const small = new UnitOfWork(store.deps.orm, systemClock, { queueMax: 2 });
   const outcomes = await Promise.allSettled([creation(), creation(), creation()].map((operation) => small.run(operation)));
