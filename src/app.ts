@@ -1,5 +1,4 @@
 /** The only composition root: every part is made here, in the order of need, and ended in the reverse one. */
-import { join } from 'node:path';
 import { readFileSync } from 'node:fs';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import { systemClock, type Clock } from './clock.js';
@@ -15,7 +14,7 @@ import { alarming } from './platform/alarm.js';
 import { limited } from './platform/limits.js';
 import { PageTokens } from './rpc/page-token.js';
 import type { Simulators } from './simulator/simulators.js';
-import { startEmbeddedPostgres } from './store/embedded-postgres.js';
+import { startPostgresOf, type EmbeddedPostgres } from './store/embedded-postgres.js';
 import { StoreHeartbeat } from './store/heartbeat.js';
 import { migrateUp, migrationStatus } from './store/migrate.js';
 import { openOrm } from './store/orm.js';
@@ -38,6 +37,8 @@ export interface App {
 export interface AppOptions {
   readonly clock?: Clock;
   readonly log: Logger;
+  /** The embedded PostgreSQL, where it has been started before. */
+  readonly postgres?: Promise<EmbeddedPostgres>;
   /** Tests look at what is due themselves. */
   readonly manualSync?: boolean;
 }
@@ -135,7 +136,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     const ours = { stop: true };
     let databaseUrl = config.databaseUrl;
     if (databaseUrl === null) {
-      const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log: (line) => log.debug(line) });
+      const postgres = await (options.postgres ?? startPostgresOf(config, log)!);
       ours.stop = !postgres.reused;
       closers.push(async () => {
         if (ours.stop) await postgres.stop('fast');

@@ -8,8 +8,7 @@ requireNode();
 enableCompileCache();
 const { ConfigError, readConfig } = await import('./config.js');
 const { createLogger } = await import('./logger.js');
-const { startApp } = await import('./app.js');
-const { welcome } = await import('./welcome.js');
+const { startPostgresOf } = await import('./store/embedded-postgres.js');
 
 /** EX_CONFIG of sysexits.h. */
 const EXIT_CONFIG = 78;
@@ -27,7 +26,12 @@ try {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(1));
   });
 
-  const app = await startApp(config, { log });
+  // The database comes up while the rest of the application is loaded; either takes as long as the other.
+  const postgres = startPostgresOf(config, log);
+  // Whether it failed is asked below, not in the meantime.
+  postgres?.catch(() => undefined);
+  const [{ startApp }, { welcome }] = await Promise.all([import('./app.js'), import('./welcome.js')]);
+  const app = await startApp(config, { log, ...(postgres === null ? {} : { postgres }) });
   process.stdout.write(welcome(app, config));
   const signal = await told;
   log.info({ signal }, 'stopping');

@@ -49,6 +49,15 @@ export type StopMode = 'fast' | 'immediate';
 /** A sentence for the operator; what the system said is its cause. */
 export class EmbeddedPostgresError extends Error {}
 
+/** The cluster of a configuration; null where the configuration has a database of its own. */
+export function startPostgresOf(
+  config: { readonly databaseUrl: string | null; readonly dataDir: string },
+  log: { debug(line: string): void },
+): Promise<EmbeddedPostgres> | null {
+  if (config.databaseUrl !== null) return null;
+  return startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres'), log: (line) => log.debug(line) });
+}
+
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   const log = options.log ?? (() => undefined);
   const durable = options.durable ?? true;
