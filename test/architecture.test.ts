@@ -59,6 +59,18 @@ test('the domain knows neither gRPC nor HTTP nor a platform by its adapter', () 
   expect(foreign).toEqual([]);
 });
 
+test('no file but a platform\'s own, its simulator and the registry names a platform, except the enum', () => {
+  const named = offenders(({ path, text }) => !['platform', 'simulator'].includes(folderOf(path)) && !path.startsWith('store/migrations/') && /alipay|wechat|unionpay/i.test(text));
+  expect(named).toEqual(['payment/platform.ts']);
+  const shared = offenders(({ path, text }) => /^platform\/[^/]+$/.test(path) && /alipay|wechat|unionpay/i.test(text));
+  expect(shared).toEqual(['platform/accounts.ts']);
+});
+
+test('the port to a platform has at most eight methods', () => {
+  const [port] = /export interface PlatformAdapter \{.*?^\}/ms.exec(files.find(({ path }) => path === 'payment/platform.ts')!.text)!;
+  expect([...port.matchAll(/^ {2}(\w+)\(/gm)].map(([, name]) => name)).toEqual(['orderTime', 'create', 'query', 'close', 'refund', 'queryRefund', 'readNotification', 'downloadBill']);
+});
+
 test('only payment.ts and refund.ts assign a status', () => {
   const assigns = /\b(this|payment|refund|locked|entity)\.status\s*=[^=]/;
   expect(offenders((file) => folderOf(file.path) !== 'simulator' && assigns.test(file.text))).toEqual(['payment/payment.ts', 'refund/refund.ts'].filter((path) => files.some((file) => file.path === path)));

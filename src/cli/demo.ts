@@ -1,6 +1,6 @@
 /**
- * One payment through the service over real wire formats: created over gRPC, placed at a simulated Alipay, paid by the simulated
- * buyer, reported by a signed notification, seen on the status stream, partly refunded, explained by its log.
+ * A payment at each platform through the service over real wire formats: created over gRPC, placed at the simulated platform, paid by
+ * the simulated buyer, reported by a signed notification, seen on the status stream, refunded in two parts, explained by its log.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -23,6 +23,7 @@ import {
 import * as rpc from '../gen/payment/v1/payment_service.js';
 import { createLogger } from '../logger.js';
 import { formatDecimal } from '../payment/money.js';
+import { PLATFORMS, type PlatformName } from '../payment/platform.js';
 import { explain } from './call.js';
 import { promised, type Promised } from './promised.js';
 
@@ -66,21 +67,15 @@ function interrupted(): Promise<never> {
 type Say = (line: string) => void;
 
 async function play(stage: Stage, say: Say, begin: (step: string) => void): Promise<void> {
-  for (const [platform, name] of PLATFORMS) {
+  for (const name of PLATFORMS) {
     const at = (step: string): void => begin(`${name}: ${step}`);
-    const payment = await buy(stage, platform, say, at);
+    const payment = await buy(stage, name, say, at);
     await refundPartly(stage, payment, say, at);
-    if (platform === Platform.PLATFORM_ALIPAY) await refuse(stage, payment, say, at);
+    await refuse(stage, payment, say, at);
     await refundTheRest(stage, payment, say, at);
     await readLog(stage, payment, say, at);
   }
 }
-
-const PLATFORMS = [
-  [Platform.PLATFORM_ALIPAY, 'Alipay'],
-  [Platform.PLATFORM_WECHATPAY, 'WeChat Pay'],
-  [Platform.PLATFORM_UNIONPAY, 'UnionPay'],
-] as const;
 
 /** A payment and the stream of its changes. */
 interface Bought extends AsyncDisposable {
@@ -88,7 +83,7 @@ interface Bought extends AsyncDisposable {
   readonly events: ReturnType<typeof watch>;
 }
 
-async function buy({ payments, client, controlUrl }: Stage, platform: Platform, say: Say, begin: Say): Promise<Bought> {
+async function buy({ payments, client, controlUrl }: Stage, platform: PlatformName, say: Say, begin: Say): Promise<Bought> {
   begin('create a payment of 88.88 CNY');
   const run = randomUUID();
   const created = await payments.createPayment(rpc.CreatePaymentRequest.fromPartial({
@@ -96,7 +91,7 @@ async function buy({ payments, client, controlUrl }: Stage, platform: Platform, 
     appId: 'demo-shop',
     orderId: `order-${run}`,
     userId: 'user-1',
-    platform,
+    platform: Platform[`PLATFORM_${platform}`],
     amount: { currencyCode: 'CNY', minorUnits: 8888n },
     subject: 'A pot of tea',
     kind: { $case: 'initiated', value: { checkoutKind: CheckoutKind.CHECKOUT_KIND_QR_CODE } },
@@ -115,8 +110,7 @@ async function buy({ payments, client, controlUrl }: Stage, platform: Platform, 
   say(`  revision ${first.revision}: ${describe(first)}`);
 
   begin('the buyer scans and pays; the platform notifies');
-  const place = Platform[platform].replace('PLATFORM_', '').toLowerCase();
-  await buyer(controlUrl, `${place}/buyer-pays`, { qr_code: qrCode });
+  await buyer(controlUrl, `${platform.toLowerCase()}/buyer-pays`, { qr_code: qrCode });
   const paid = await events.until(PaymentStatus.PAYMENT_STATUS_SUCCEEDED);
   say(`  revision ${paid.revision}: ${describe(paid)}`);
   const waited = await payments.waitForPayment(rpc.WaitForPaymentRequest.fromPartial({ paymentId: payment.paymentId }));

@@ -13,14 +13,11 @@ export async function runSimulators(config: Config): Promise<void> {
   const file = join(config.dataDir, 'platforms.json');
   // It has private keys, if only simulated ones.
   writeFileSync(file, JSON.stringify(simulators.platforms, null, 2), { mode: 0o600 });
-  const { alipay, wechatpay, unionpay, controlUrl } = simulators;
   process.stdout.write(
     [
       '',
-      `  Alipay      ${alipay.gatewayUrl}`,
-      `  WeChat Pay  ${wechatpay.baseUrl}`,
-      `  UnionPay    ${unionpay.gatewayUrl}`,
-      `  buyer       ${controlUrl}`,
+      ...Object.entries(simulators.addresses).map(([name, address]) => `  ${name.padEnd(10)} ${address}`),
+      `  buyer      ${simulators.controlUrl}`,
       '',
       '  A service that takes them for the platforms:',
       '',

@@ -1,14 +1,15 @@
 import { createHash } from 'node:crypto';
-import type { Delivery } from '../payment/platform.js';
+import type { Delivery, PlatformAdapter } from '../payment/platform.js';
 
-/** Header names that may be stored; anything else could carry credentials of a proxy. */
-const KEPT_HEADERS = /^(content-type|content-length|user-agent|wechatpay-.*|x-request-id)$/;
 const HEADER_MAX = 2_048;
 
 export const contentHash = (body: Buffer): string => createHash('sha256').update(body).digest('hex');
 
-export function keptHeaders(delivery: Delivery): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(delivery.headers).filter(([name, value]) => KEPT_HEADERS.test(name) && value.length <= HEADER_MAX),
-  );
+/** The headers that reading it again needs; anything else could carry credentials of a proxy. */
+export function keptHeaders({ deliveryHeaders }: PlatformAdapter, { headers }: Delivery): Record<string, string> {
+  const kept = ['content-type', ...deliveryHeaders].flatMap((name) => {
+    const value = headers[name];
+    return value === undefined || value.length > HEADER_MAX ? [] : [[name, value] as const];
+  });
+  return Object.fromEntries(kept);
 }

@@ -76,7 +76,7 @@ async function keep(
       contentHash(delivery.body),
       claimedOrderNo,
       why,
-      JSON.stringify(keptHeaders(delivery)),
+      JSON.stringify(keptHeaders(adapter, delivery)),
       delivery.body.toString('hex'),
       at.toISOString(),
     ],

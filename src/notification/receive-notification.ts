@@ -130,7 +130,7 @@ function newRow(adapter: PlatformAdapter, delivery: Delivery, reading: VerifiedR
     paymentId: null,
     outcome: null,
     why: 'its order is not recorded',
-    headers: keptHeaders(delivery),
+    headers: keptHeaders(adapter, delivery),
     body: delivery.body,
     deliveries: 1,
     receivedAt: at,

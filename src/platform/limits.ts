@@ -42,6 +42,7 @@ export function limited(adapter: PlatformAdapter, limits: Limits): PlatformAdapt
     merchantAccount: adapter.merchantAccount,
     currencies: adapter.currencies,
     checkouts: adapter.checkouts,
+    deliveryHeaders: adapter.deliveryHeaders,
     replies: adapter.replies,
     orderTime: (at) => adapter.orderTime(at),
     readNotification: (delivery) => adapter.readNotification(delivery),

@@ -24,6 +24,8 @@ export interface Simulators extends AsyncDisposable {
   readonly alipay: AlipaySimulator;
   readonly wechatpay: WechatPaySimulator;
   readonly unionpay: UnionPaySimulator;
+  /** Where each platform is spoken to, by its name. */
+  readonly addresses: Readonly<Record<string, string>>;
   /** For PAYSTATE_PLATFORMS. */
   readonly platforms: Readonly<Record<'alipay' | 'wechatpay' | 'unionpay', readonly object[]>>;
 }
@@ -46,9 +48,11 @@ export async function startSimulators(options: SimulatorsOptions = {}): Promise<
     return part;
   };
   try {
+    // A person who tries two refunds should not have to wait for the platforms' pause between them, up to a minute.
+    const withoutPause = { refundSpacingMs: 0 };
     // The platform's own answers may come in either order of members.
-    const alipay = keep(await startAlipaySimulator({ ...optionsOf('alipay', 1), signFirstEvery: 5 }));
-    const wechatpay = keep(await startWechatPaySimulator(optionsOf('wechatpay', 2)));
+    const alipay = keep(await startAlipaySimulator({ ...optionsOf('alipay', 1), ...withoutPause, signFirstEvery: 5 }));
+    const wechatpay = keep(await startWechatPaySimulator({ ...optionsOf('wechatpay', 2), ...withoutPause }));
     const unionpay = keep(await startUnionPaySimulator(optionsOf('unionpay', 3)));
     const control = await serveHttp({ host, port }, (request) => answerControl({ alipay, wechatpay, unionpay }, request));
     keep({ [Symbol.asyncDispose]: () => control.close() });
@@ -57,6 +61,7 @@ export async function startSimulators(options: SimulatorsOptions = {}): Promise<
       alipay,
       wechatpay,
       unionpay,
+      addresses: { alipay: alipay.gatewayUrl, wechatpay: wechatpay.baseUrl, unionpay: unionpay.gatewayUrl },
       platforms: { alipay: [alipayAccount(alipay)], wechatpay: [wechatPayAccount(wechatpay)], unionpay: [unionPayAccount(unionpay)] },
       [Symbol.asyncDispose]: stop,
     };

@@ -5,7 +5,10 @@ import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync 
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
+import { readConfig } from '../../src/config.js';
+import { PaymentStatus, Platform } from '../../src/gen/payment/v1/payment.js';
 import { startTestApp } from '../support/app.js';
+import { initiated } from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const COMPILED = new URL('../../dist/src/', import.meta.url).pathname;
@@ -66,6 +69,35 @@ test('reset deletes what is its own and leaves the rest', async () => {
   for (const name of ['simulator-alipay.json', 'platforms.json', 'thesis.tex']) writeFileSync(join(dataDir, name), '{}');
   expect(await paystate(['reset', '--yes'], { PAYSTATE_DATA_DIR: dataDir })).toMatchObject({ code: 0 });
   expect(readdirSync(dataDir)).toEqual(['thesis.tex']);
+  rmSync(dataDir, { recursive: true });
+});
+
+test('the simulators alone are platforms for a service that is configured with them', async () => {
+  const dataDir = mkdtempSync('/tmp/paystate-simulators-');
+  const child = spawn(process.execPath, [`${COMPILED}cli/paystate.js`, 'simulator'], {
+    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: dataDir, PAYSTATE_SIMULATOR_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exit = once(child, 'exit');
+  let printed = '';
+  child.stdout.on('data', (piece: Buffer) => (printed += piece.toString()));
+  await until(() => printed.includes('npm start'));
+  const file = /PAYSTATE_PLATFORMS_FILE=(\S+)/.exec(printed)![1]!;
+  const buyer = /buyer\s+(\S+)/.exec(printed)![1]!;
+
+  await using service = await startTestApp({ config: { platforms: readConfig({ PAYSTATE_PLATFORMS_FILE: file, PAYSTATE_NOTIFICATION_BASE_URL: 'http://127.0.0.1:9' }).platforms }, manualSync: true });
+  for (const platform of [Platform.PLATFORM_ALIPAY, Platform.PLATFORM_WECHATPAY, Platform.PLATFORM_UNIONPAY]) {
+    const { payment } = await service.payments.createPayment(initiated({ platform }));
+    expect(payment).toMatchObject({ status: PaymentStatus.PAYMENT_STATUS_PENDING });
+    const name = Platform[platform].replace('PLATFORM_', '').toLowerCase();
+    const paid = await fetch(`${buyer}/${name}/buyer-pays`, { method: 'POST', body: JSON.stringify({ qr_code: payment!.checkout!.form!.value }) });
+    expect(paid.status).toBe(200);
+    const ref = { ref: { $case: 'paymentId' as const, value: payment!.paymentId } };
+    const { items } = await service.payments.syncPayments({ target: { $case: 'payments', value: { refs: [ref] } } });
+    expect(items).toMatchObject([{ payment: { status: PaymentStatus.PAYMENT_STATUS_SUCCEEDED } }]);
+  }
+  child.kill('SIGTERM');
+  expect(await exit).toEqual([0, null]);
   rmSync(dataDir, { recursive: true });
 });
 

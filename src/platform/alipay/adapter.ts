@@ -44,6 +44,7 @@ export function createAlipayAdapter(settings: AlipaySettings, notificationUrl: s
     merchantAccount: config.account,
     currencies: ['CNY'],
     checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [], JSAPI: ['buyerId'] },
+    deliveryHeaders: [],
     // Anything but exactly this body is delivered again.
     replies: {
       stored: { status: 200, contentType: PLAIN, body: 'success' },

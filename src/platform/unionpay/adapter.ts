@@ -42,6 +42,7 @@ export function createUnionPayAdapter(settings: UnionPaySettings, notificationUr
     merchantAccount: config.account,
     currencies: ['CNY'],
     checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [] },
+    deliveryHeaders: [],
     replies: {
       stored: { status: 200, contentType: PLAIN, body: 'ok' },
       refused: { status: 400, contentType: PLAIN, body: 'refused' },

@@ -18,7 +18,7 @@ import { hasMediaType } from '../http.js';
 import { downloadBill } from './bill.js';
 import { nodeOf, parseObject, textOf, WechatPayClient, type Node } from './client.js';
 import type { WechatPaySettings } from './settings.js';
-import { invocation, openResource, type EncryptedResource } from './signature.js';
+import { invocation, openResource, SIGNATURE_HEADERS, type EncryptedResource } from './signature.js';
 import {
   closeOutcome,
   createOutcome,
@@ -48,6 +48,7 @@ export function createWechatPayAdapter(settings: WechatPaySettings, notification
     merchantAccount: config.account,
     currencies: ['CNY'],
     checkouts: { QR_CODE: [], WAP: ['buyerIp'], APP: [], JSAPI: ['buyerId'] },
+    deliveryHeaders: SIGNATURE_HEADERS,
     replies: {
       stored: { status: 200, contentType: JSON_TYPE, body: '{"code":"SUCCESS","message":"成功"}' },
       refused: { status: 401, contentType: JSON_TYPE, body: '{"code":"FAIL","message":"签名错误"}' },

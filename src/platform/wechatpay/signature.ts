@@ -35,6 +35,8 @@ export interface PlatformSignature {
   readonly serial: string;
 }
 
+export const SIGNATURE_HEADERS = ['timestamp', 'nonce', 'signature', 'serial', 'signature-type'].map((name) => `wechatpay-${name}`);
+
 /** Null where a header is missing, or names another kind of signature. `header` answers empty for what is absent. */
 export function platformSignature(header: (name: string) => string): PlatformSignature | null {
   const type = header('wechatpay-signature-type');
