@@ -8,6 +8,7 @@ import type { Logger } from './logger.js';
 import { notificationPath, openNotificationEntrance } from './notification/entrance.js';
 import { applyWaiting } from './notification/receive-notification.js';
 import type { Deps } from './payment/deps.js';
+import type { LateSuccessPolicy } from './payment/late-success.js';
 import { PlatformRegistry, type PlatformAccount } from './payment/platform-registry.js';
 import { readAccounts, type Account } from './platform/accounts.js';
 import { alarming } from './platform/alarm.js';
@@ -71,7 +72,9 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
 
     const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });
     closers.push(async () => await feed[Symbol.asyncDispose]());
-    const work = new UnitOfWork(orm, clock, { onCommit: () => feed.kick() });
+    const { lateSuccessPolicies: policies } = config;
+    const lateSuccessPolicy = (appId: string): LateSuccessPolicy => policies[appId] ?? policies['*'] ?? 'HOLD';
+    const work = new UnitOfWork(orm, clock, { lateSuccessPolicy, onCommit: () => feed.kick() });
     closers.push(async () => await work.whenIdle());
 
     // Entrance and worker live in a circle with the adapters: the entrance's address goes into every order.

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { z } from 'zod';
+import type { LateSuccessPolicy } from './payment/late-success.js';
 import { readAccounts, simulatedParts, type Account } from './platform/accounts.js';
 
 export interface Config {
@@ -17,6 +18,8 @@ export interface Config {
   readonly platforms: readonly Account[];
   /** Null: every reporter is trusted, as in development. Else `app:reporter` pairs; `*` stands for any. */
   readonly trustedReporters: readonly string[] | null;
+  /** What becomes of money that comes after its payment had ended; HOLD for an app that has none and no `*`. */
+  readonly lateSuccessPolicies: Readonly<Record<string, LateSuccessPolicy>>;
   readonly tokenKey: string;
   readonly logLevel: string;
 }
@@ -47,6 +50,10 @@ const environment = z.object({
   PAYSTATE_PLATFORMS: z.string().optional(),
   PAYSTATE_PLATFORMS_FILE: z.string().optional(),
   PAYSTATE_TRUSTED_REPORTERS: z.string().optional(),
+  PAYSTATE_LATE_SUCCESS: z
+    .string()
+    .regex(/^[^:,]+:(ACCEPT|REFUND|HOLD)(,[^:,]+:(ACCEPT|REFUND|HOLD))*$/, 'must be <app>:ACCEPT, REFUND or HOLD, separated by commas; * stands for any app')
+    .optional(),
   PAYSTATE_TOKEN_KEY: z.string().min(16, 'must have at least 16 characters').optional(),
   PAYSTATE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
@@ -106,6 +113,9 @@ function configOf(env: Environment, faults: string[]): Config {
     simulator: simulated ? { port: env.PAYSTATE_SIMULATOR_PORT } : null,
     platforms,
     trustedReporters: env.PAYSTATE_TRUSTED_REPORTERS?.split(',').map((pair) => pair.trim()) ?? (production ? [] : null),
+    lateSuccessPolicies: Object.fromEntries(
+      (env.PAYSTATE_LATE_SUCCESS?.split(',') ?? []).map((pair) => pair.split(':') as [string, LateSuccessPolicy]),
+    ),
     tokenKey: env.PAYSTATE_TOKEN_KEY ?? 'development page tokens',
     logLevel: env.PAYSTATE_LOG_LEVEL,
   };

@@ -1,6 +1,7 @@
 import type { View } from '../store/unit-of-work.js';
 import { isOpenRefund } from '../refund/refund-status.js';
 import type { EvidenceSource } from './facts.js';
+import { followPolicy } from './late-success.js';
 import { PaidOrder } from './paid-order.js';
 import type { ApplyOutcome, Payment } from './payment.js';
 import type { Act } from './payment-log.js';
@@ -17,6 +18,7 @@ export function joinEvidence(
   const { evidence, source } = heard;
   const refunds = view.refunds(payment);
   const outcome = payment.joinEvidence(evidence, source, refunds, act);
+  followPolicy(view, payment, act);
   claimOrder(view, payment, act);
 
   // The platform's sum says that a refund of ours may be done: ask about each one that is still open.

@@ -124,6 +124,17 @@ export interface Report {
   readonly paid: { readonly amount: Money; readonly transactionId: string } | null;
 }
 
+/** What an operator or a policy makes of a payment in review. */
+export interface Decision {
+  readonly decision: Resolution['decision'];
+  readonly by: string;
+  readonly reason: string;
+  /** Where it can be looked up, such as a ticket; empty for a policy. */
+  readonly proof: string;
+  /** The payment that is meant by PAID, where no evidence has brought one. */
+  readonly paid: { readonly amount: bigint; readonly currency: string; readonly transactionId: string } | null;
+}
+
 export class Payment extends schema.class {
   static create(fields: NewPayment, act: Act): Payment {
     const { amount, ...rest } = fields;
@@ -225,10 +236,12 @@ export class Payment extends schema.class {
     return this.join(joinExhausted(this.facts, act.at), refunds, act, { kind: 'EVIDENCE', reason: 'sync schedule exhausted' });
   }
 
-  /** An operator's or policy's decision about every fact that is known now. */
-  resolve(decision: Resolution['decision'], by: string, reason: string, refunds: RefundBook, act: Act): ApplyOutcome {
-    const facts = joinResolution(this.facts, resolutionOf(this.facts, decision, by, act.at));
-    return this.join(facts, refunds, act, { kind: 'EVIDENCE', reason, evidence: { decision, decided_by: by } });
+  /** An operator's or policy's decision about every fact that is known now, and about a payment that only the operator knows. */
+  resolve(made: Decision, refunds: RefundBook, act: Act): ApplyOutcome {
+    const { decision, by, reason, proof, paid } = made;
+    const known = paid === null ? this.facts : joinPaid(this.facts, { ...paid, at: act.at, source: 'REPORTED' });
+    const facts = joinResolution(known, resolutionOf(known, decision, by, act.at));
+    return this.join(facts, refunds, act, { kind: 'EVIDENCE', reason, evidence: { decision, decided_by: by, ...(proof === '' ? {} : { proof }) } });
   }
 
   /** The platform contradicts what is recorded about one refund. */

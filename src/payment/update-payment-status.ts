@@ -1,6 +1,7 @@
 import type { Deps } from './deps.js';
 import { earlierRequest, rememberRequest, requestKey, type RequestOf } from './idempotency.js';
 import { claimOrder } from './join-evidence.js';
+import { followPolicy } from './late-success.js';
 import type { ApplyOutcome, Payment, PaymentId, Report } from './payment.js';
 import type { Actor } from './payment-log.js';
 
@@ -37,6 +38,7 @@ export async function updatePaymentStatus(
         let outcome: ReportOutcome = 'CLAIM_RECORDED';
         if (payment.origin === 'REGISTERED' && deps.isTrustedReporter(payment.appId, input.reporter)) {
           outcome = payment.report(report, view.refunds(payment), act);
+          followPolicy(view, payment, act);
           claimOrder(view, payment, act);
         } else {
           payment.claim(report, act);

@@ -72,8 +72,10 @@ function requireRefundable(payment: Payment, input: CreateRefund, act: Act): voi
   if (amount.currency !== payment.currency) {
     throw fieldInvalid({ field: 'amount.currency_code', description: `the payment is in ${payment.currency}` });
   }
-  if (!isPaid(payment.status) || !payment.refundAllowed) {
-    const why = isPaid(payment.status) ? `${payment.platform} refuses further refunds of it` : `it is ${payment.status}`;
+  // Of all reviews only that of late money may end by giving it back.
+  const hasMoney = isPaid(payment.status) || payment.reviewReason === 'LATE_SUCCESS';
+  if (!hasMoney || !payment.refundAllowed) {
+    const why = hasMoney ? `${payment.platform} refuses further refunds of it` : `it is ${payment.status}`;
     const metadata = { payment_id: payment.id, status: payment.status };
     throw payment.refusal(act, what, new DomainError('PAYMENT_NOT_REFUNDABLE', `payment cannot be refunded: ${why}`, { metadata }));
   }

@@ -8,6 +8,15 @@ import type { NewRefund, RefundIdentity, RefundReport } from '../payment/platfor
 import { isLegalRefundTransition, isOpenRefund, type RefundStatus } from './refund-status.js';
 
 export type RefundId = string & { readonly brand?: 'RefundId' };
+/** How an operator may end a refund. */
+export type RefundResolution = 'FAILED' | 'SUCCEEDED' | 'REVERSED';
+
+const RESOLVABLE: Record<RefundResolution, readonly RefundStatus[]> = {
+  FAILED: ['CREATED', 'UNKNOWN', 'ABNORMAL'],
+  SUCCEEDED: ['UNKNOWN', 'ABNORMAL'],
+  REVERSED: ['SUCCEEDED'],
+};
+
 export type RefundRetry = 'SAME_NUMBER' | 'NEW_NUMBER';
 
 /** How a report about a refund was obtained. A definite refusal of a repeated send counts only once a query agrees. */
@@ -67,8 +76,14 @@ export class Refund extends schema.class {
   }
 
   /** Money that was refunded elsewhere. */
-  static external(payment: Payment, fields: { id: RefundId; amount: bigint; reason: string }, at: Date): Refund {
-    return Object.assign(Refund.create(payment, fields, at), {
+  static external(
+    payment: Payment,
+    fields: { id: RefundId; amount: bigint; reason: string; platformRefundNo?: string | null },
+    at: Date,
+  ): Refund {
+    const { platformRefundNo, ...rest } = fields;
+    return Object.assign(Refund.create(payment, rest, at), {
+      ...(platformRefundNo == null ? {} : { platformRefundNo }),
       external: true,
       status: 'SUCCEEDED',
       succeededAt: at,
@@ -113,6 +128,20 @@ export class Refund extends schema.class {
       });
     }
     this.moveTo('CANCELED', at);
+  }
+
+  /** An operator's word where no platform will give one. SUBMITTED is left to the platform, which still answers. */
+  resolve(resolution: RefundResolution, at: Date): void {
+    if (!RESOLVABLE[resolution].includes(this.status) || this.isBeingSent(at)) {
+      const why = this.isBeingSent(at) ? 'it is being sent right now' : `from ${this.status} it cannot become ${resolution}`;
+      throw new DomainError('ILLEGAL_TRANSITION', `refund ${this.id}: ${why}`, {
+        metadata: { refund_id: this.id, from: this.status, to: resolution, allowed: '' },
+      });
+    }
+    this.sendingUntil = null;
+    this.retry = resolution === 'FAILED' ? 'NEW_NUMBER' : null;
+    if (resolution === 'SUCCEEDED') this.succeededAt = at;
+    this.moveTo(resolution, at);
   }
 
   apply(report: RefundReport, source: RefundReportSource, at: Date): RefundOutcome {

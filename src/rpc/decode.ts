@@ -1,8 +1,7 @@
 /** Requests of the contract as inputs of the domain. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import type * as ops from '../gen/payment/v1/operations_service.js';
-import { NotificationStatus as NotificationStatusCode } from '../gen/payment/v1/operations_service.js';
+import * as ops from '../gen/payment/v1/operations_service.js';
 import * as rpc from '../gen/payment/v1/payment_service.js';
 import type { NotificationFilter } from '../notification/list-notifications.js';
 import type { NotificationStatus } from '../notification/notification.js';
@@ -12,10 +11,14 @@ import { fieldInvalid } from '../payment/errors.js';
 import type { PaymentRef } from '../payment/get-payment.js';
 import { bodyHash } from '../payment/idempotency.js';
 import type { PaymentFilter } from '../payment/list-payments.js';
+import type { Actor } from '../payment/payment-log.js';
+import type { ResolveReview } from '../payment/resolve-review.js';
 import type { UpdatePaymentStatus } from '../payment/update-payment-status.js';
 import type { CancelRefund } from '../refund/cancel-refund.js';
 import type { CreateRefund } from '../refund/create-refund.js';
 import type { RefundFilter } from '../refund/list-refunds.js';
+import type { RecordExternalRefund } from '../refund/record-external-refund.js';
+import type { ResolveRefund } from '../refund/resolve-refund.js';
 import type { StatsQuery } from '../stats/get-payment-stats.js';
 import * as field from './fields.js';
 import { decode } from './fields.js';
@@ -271,7 +274,7 @@ export const decodeExplainPayment = (request: ops.ExplainPaymentRequest): Paymen
 const NOTIFICATION_STATUSES = ['APPLIED', 'STORED', 'ORPHAN', 'QUARANTINED'] as const satisfies readonly NotificationStatus[];
 const listNotifications = z.object({
   platform: field.optionalPlatform,
-  status: field.optionally(field.known(NotificationStatusCode, 'NOTIFICATION_STATUS_', NOTIFICATION_STATUSES)),
+  status: field.optionally(field.known(ops.NotificationStatus, 'NOTIFICATION_STATUS_', NOTIFICATION_STATUSES)),
   merchantOrderNo: field.orNull(field.id),
   pageSize: field.pageSize,
   pageToken: field.pageToken,
@@ -280,6 +283,59 @@ export function decodeListNotifications(request: ops.ListNotificationsRequest): 
   const { pageSize: size, pageToken: token, ...filter } = decode(listNotifications, request);
   return { filter, size, token };
 }
+
+const DECISIONS = ['PAID', 'FAILED', 'CLOSED', 'CANCELED'] as const;
+const resolveReview = z
+  .object({
+    requestId: field.requiredId,
+    paymentId: field.uuid,
+    decision: field.known(ops.ReviewDecision, 'REVIEW_DECISION_', DECISIONS),
+    reason: field.requiredText(500),
+    evidence: field.requiredText(500),
+    expectedVersion: z.number().int().min(1, 'is required'),
+    paidAmount: field.optionalMoney,
+    platformTransactionId: field.id,
+  })
+  .superRefine((value, context) => {
+    if ((value.paidAmount === null) === (value.platformTransactionId === '')) return;
+    const path = [value.paidAmount === null ? 'paidAmount' : 'platformTransactionId'];
+    context.addIssue({ code: 'custom', path, message: 'paid_amount and platform_transaction_id come together' });
+  });
+export function decodeResolveReview(request: ops.ResolveReviewRequest, call: Call): ResolveReview {
+  const { requestId, evidence: proof, paidAmount: amount, platformTransactionId: transactionId, ...rest } = decode(resolveReview, request);
+  const body = { ...rest, proof, paid: amount === null ? null : { amount, transactionId } };
+  return { ...body, actor: operatorOf(call), request: requestOf('ResolveReview', requestId, body) };
+}
+
+const RESOLUTIONS = ['FAILED', 'SUCCEEDED', 'REVERSED'] as const;
+const resolveRefund = z.object({
+  requestId: field.requiredId,
+  refundId: field.uuid,
+  resolution: field.known(ops.RefundResolution, 'REFUND_RESOLUTION_', RESOLUTIONS),
+  reason: field.requiredText(500),
+  evidence: field.requiredText(500),
+});
+export function decodeResolveRefund(request: ops.ResolveRefundRequest, call: Call): ResolveRefund {
+  const { requestId, evidence: proof, ...rest } = decode(resolveRefund, request);
+  const body = { ...rest, proof };
+  return { ...body, actor: operatorOf(call), request: requestOf('ResolveRefund', requestId, body) };
+}
+
+const recordExternalRefund = z.object({
+  requestId: field.requiredId,
+  paymentId: field.uuid,
+  amount: field.money,
+  platformRefundNo: field.orNull(field.id),
+  reason: field.requiredText(256),
+  evidence: field.requiredText(500),
+});
+export function decodeRecordExternalRefund(request: ops.RecordExternalRefundRequest, call: Call): RecordExternalRefund {
+  const { requestId, evidence: proof, ...rest } = decode(recordExternalRefund, request);
+  const body = { ...rest, proof };
+  return { ...body, actor: operatorOf(call), request: requestOf('RecordExternalRefund', requestId, body) };
+}
+
+const operatorOf = ({ actor }: Call): Actor => ({ type: 'OPERATOR', id: actor.id });
 
 export const decodeReplayNotification = (request: ops.ReplayNotificationRequest): string =>
   decode(z.object({ notificationId: field.uuid }), request).notificationId;

@@ -6,25 +6,30 @@ import { replayNotification } from '../notification/replay-notification.js';
 import type { Deps } from '../payment/deps.js';
 import { DomainError } from '../payment/errors.js';
 import { explainPayment } from '../payment/explain-payment.js';
-import { findPayment } from '../payment/get-payment.js';
+import { findPayment, nextSyncOf } from '../payment/get-payment.js';
 import { verifyPaymentLog } from '../payment/list-payment-logs.js';
 import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
 import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS, type PaymentStatus } from '../payment/payment-status.js';
+import { resolveReview } from '../payment/resolve-review.js';
+import { recordExternalRefund } from '../refund/record-external-refund.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
+import { resolveRefund } from '../refund/resolve-refund.js';
 import { getSystemHealth } from '../stats/get-system-health.js';
-import { decodeDescribeStatusMachine, decodeExplainPayment, decodeListNotifications, decodeReplayNotification, decodeVerifyPaymentLog } from './decode.js';
+import * as decode from './decode.js';
 import {
   codeOf,
   encodeDuration,
   encodeExplanation,
   encodeNotification,
   encodePayment,
+  encodeRefund,
   encodeTime,
   paymentStatusCode,
   platformCode,
   refundStatusCode,
 } from './encode.js';
 import type { PageTokens } from './page-token.js';
+import type { Call } from './serve.js';
 
 export interface OperationsDeps extends Deps {
   readonly version: string;
@@ -37,12 +42,12 @@ export function operationsHandlers(deps: OperationsDeps) {
   const startedAt = performance.now();
   return {
     describeStatusMachine: async (request: ops.DescribeStatusMachineRequest): Promise<ops.DescribeStatusMachineResponse> => {
-      const paymentId = decodeDescribeStatusMachine(request);
+      const paymentId = decode.decodeDescribeStatusMachine(request);
       return describe(paymentId === null ? null : await findPayment(deps, { paymentId }));
     },
 
     verifyPaymentLog: async (request: ops.VerifyPaymentLogRequest): Promise<ops.VerifyPaymentLogResponse> => {
-      const { entries, fault } = await verifyPaymentLog(deps, decodeVerifyPaymentLog(request));
+      const { entries, fault } = await verifyPaymentLog(deps, decode.decodeVerifyPaymentLog(request));
       return { valid: fault === null, entries, faultSeq: fault?.seq ?? 0, fault: fault?.what ?? '' };
     },
 
@@ -87,23 +92,35 @@ export function operationsHandlers(deps: OperationsDeps) {
     },
 
     explainPayment: async (request: ops.ExplainPaymentRequest): Promise<ops.ExplainPaymentResponse> => {
-      return encodeExplanation(await explainPayment(deps, decodeExplainPayment(request)));
+      return encodeExplanation(await explainPayment(deps, decode.decodeExplainPayment(request)));
     },
 
     listNotifications: async (request: ops.ListNotificationsRequest): Promise<ops.ListNotificationsResponse> => {
-      const { filter, size, token } = decodeListNotifications(request);
+      const { filter, size, token } = decode.decodeListNotifications(request);
       const page = await listNotifications(deps, filter, { size, before: deps.pages.open(filter, token) });
       return { notifications: page.notifications.map(encodeNotification), nextPageToken: deps.pages.seal(filter, page.next) };
     },
 
     replayNotification: async (request: ops.ReplayNotificationRequest): Promise<ops.ReplayNotificationResponse> => {
-      const { notification, payment } = await replayNotification(deps, decodeReplayNotification(request));
+      const { notification, payment } = await replayNotification(deps, decode.decodeReplayNotification(request));
       return { notification: encodeNotification(notification), payment: payment === null ? undefined : encodePayment(payment) };
     },
 
-    resolveReview: later('ResolveReview'),
-    resolveRefund: later('ResolveRefund'),
-    recordExternalRefund: later('RecordExternalRefund'),
+    resolveReview: async (request: ops.ResolveReviewRequest, call: Call): Promise<ops.ResolveReviewResponse> => {
+      const payment = await resolveReview(deps, decode.decodeResolveReview(request, call), call.signal);
+      return { payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
+    },
+
+    resolveRefund: async (request: ops.ResolveRefundRequest, call: Call): Promise<ops.ResolveRefundResponse> => {
+      const { refund, payment } = await resolveRefund(deps, decode.decodeResolveRefund(request, call), call.signal);
+      return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
+    },
+
+    recordExternalRefund: async (request: ops.RecordExternalRefundRequest, call: Call): Promise<ops.RecordExternalRefundResponse> => {
+      const { refund, payment } = await recordExternalRefund(deps, decode.decodeRecordExternalRefund(request, call), call.signal);
+      return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
+    },
+
     runReconciliation: later('RunReconciliation'),
     getReconciliation: later('GetReconciliation'),
   };

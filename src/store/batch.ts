@@ -8,6 +8,7 @@ import { LockMode } from '@mikro-orm/postgresql';
 import { CompiledQuery } from 'kysely';
 import { Notification } from '../notification/notification.js';
 import { DomainError, paymentNotFound } from '../payment/errors.js';
+import type { LateSuccessPolicy } from '../payment/late-success.js';
 import { PaidOrder } from '../payment/paid-order.js';
 import { Payment, type PaymentId } from '../payment/payment.js';
 import { PaymentLogEntry, type Act, type Actor } from '../payment/payment-log.js';
@@ -74,6 +75,7 @@ export interface View {
   request(key: RequestKey & { readonly appId: string }): RequestRecord | undefined;
   notification(key: NotificationKey): Notification | undefined;
   paidOrder(appId: string, orderId: string): PaidOrder | undefined;
+  lateSuccessPolicy(appId: string): LateSuccessPolicy;
   add(entity: Payment | RequestRecord | Notification | PaidOrder): void;
   /** Has the sync worker look at the payment at that time, or before if it is due earlier. */
   syncDue(payment: Payment, at: Date): void;
@@ -98,6 +100,7 @@ export class CommitInDoubt extends Error {
 export interface BatchStore {
   readonly orm: MikroORM;
   readonly tables: Tables;
+  lateSuccessPolicy(appId: string): LateSuccessPolicy;
 }
 
 /** The tables that a unit of work writes, in the order in which it writes them. */
@@ -119,17 +122,17 @@ export interface BatchResult {
  * with STORE_UNAVAILABLE, and their neighbours go on.
  */
 export async function runBatch(
-  { orm, tables }: BatchStore,
+  store: BatchStore,
   operations: readonly Operation<unknown>[],
   { at, passLocked }: { at: Date; passLocked: boolean },
 ): Promise<BatchResult> {
-  const em = orm.em.fork() as EntityManager;
+  const em = store.orm.em.fork() as EntityManager;
   await em.begin();
 
   let committing: { xid: string; decisions: Decision[]; versioned: boolean } | null = null;
   try {
     const [row] = await em.execute<[{ xid: string }]>('select pg_current_xact_id()::text as xid');
-    const view = await BatchView.load({ em, tables, at, passLocked }, operations);
+    const view = await BatchView.load({ ...store, em, at, passLocked }, operations);
     const decisions = operations.map((operation, index) => decide(operation, view, index));
     await view.write();
     // Everything is written; the ORM must not look for changes of its own.
@@ -164,9 +167,8 @@ function decide(operation: Operation<unknown>, view: View, index: number): Decis
   }
 }
 
-interface BatchOptions {
+interface BatchOptions extends BatchStore {
   readonly em: EntityManager;
-  readonly tables: Tables;
   readonly at: Date;
   readonly passLocked: boolean;
 }
@@ -254,6 +256,10 @@ class BatchView implements View {
 
   notification(key: NotificationKey): Notification | undefined {
     return this.notifications.get(notificationText(key));
+  }
+
+  lateSuccessPolicy(appId: string): LateSuccessPolicy {
+    return this.batch.lateSuccessPolicy(appId);
   }
 
   paidOrder(appId: string, orderId: string): PaidOrder | undefined {

@@ -9,7 +9,8 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { MikroORM } from '@mikro-orm/postgresql';
 import type { Clock } from '../clock.js';
 import { DomainError } from '../payment/errors.js';
-import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type Decision, type Operation, type Tables } from './batch.js';
+import type { LateSuccessPolicy } from '../payment/late-success.js';
+import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type BatchStore, type Decision, type Operation } from './batch.js';
 import { storeFailure, storeUnavailable } from './store-failure.js';
 
 export type { NotificationKey, Operation, OrderKey, RequestKey, View } from './batch.js';
@@ -18,6 +19,8 @@ export interface UnitOfWorkOptions {
   readonly transactionsMax?: number;
   readonly batchMax?: number;
   readonly queueMax?: number;
+  /** By app; HOLD where there is none. */
+  readonly lateSuccessPolicy?: (appId: string) => LateSuccessPolicy;
   /** Called after each commit that gave a payment a new version. */
   readonly onCommit?: () => void;
 }
@@ -45,7 +48,7 @@ export class UnitOfWork {
   private readonly batchMax: number;
   private readonly queueMax: number;
   private readonly onCommit: () => void;
-  private readonly tables: Tables;
+  private readonly store: BatchStore;
 
   constructor(
     private readonly orm: MikroORM,
@@ -55,7 +58,7 @@ export class UnitOfWork {
     this.transactionsMax = options.transactionsMax ?? 3;
     this.batchMax = options.batchMax ?? 128;
     this.queueMax = options.queueMax ?? 10_000;
-    this.tables = tablesOf(orm);
+    this.store = { orm, tables: tablesOf(orm), lateSuccessPolicy: options.lateSuccessPolicy ?? (() => 'HOLD') };
     this.onCommit = options.onCommit ?? (() => undefined);
   }
 
@@ -141,7 +144,7 @@ export class UnitOfWork {
   private async commit(batch: readonly Waiting[], retries = 0, passLocked = false): Promise<void> {
     if (batch.length === 0) return;
     try {
-      const { decisions, versioned } = await runBatch({ orm: this.orm, tables: this.tables }, batch.map((waiting) => waiting.operation), { at: this.clock.now(), passLocked });
+      const { decisions, versioned } = await runBatch(this.store, batch.map((waiting) => waiting.operation), { at: this.clock.now(), passLocked });
       this.answer(batch, decisions, versioned);
     } catch (error) {
       await this.recover(batch, error, retries);

@@ -72,7 +72,8 @@ test('a decision holds against repetitions of what it covered, and not against n
   hear(closed(minutes(3)));
   hear(paid(minutes(5)));
   expect(fixture.payment).toMatchObject({ status: 'REVIEW', reviewReason: 'LATE_SUCCESS' });
-  fixture.payment.resolve('PAID', 'operator anna', 'goods are still there', fixture.refunds, fixture.act(minutes(9)));
+  const decision = { decision: 'PAID', by: 'operator anna', reason: 'goods are still there', proof: 'ticket 1', paid: null } as const;
+  fixture.payment.resolve(decision, fixture.refunds, fixture.act(minutes(9)));
   expect(fixture.payment).toMatchObject({ status: 'SUCCEEDED', paidAmount: 10_000n });
 
   hear(closed(minutes(3)));

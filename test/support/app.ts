@@ -24,6 +24,7 @@ export function testConfig(databaseUrl: string): Config {
     simulator: null,
     platforms: [],
     trustedReporters: null,
+    lateSuccessPolicies: {},
     tokenKey: 'page tokens of the tests',
     logLevel: 'silent',
   };

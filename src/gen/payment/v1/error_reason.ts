@@ -31,7 +31,7 @@ export enum ErrorReason {
   ERROR_REASON_ILLEGAL_TRANSITION = 6,
   /** ERROR_REASON_REFUND_EXCEEDS_REFUNDABLE - FAILED_PRECONDITION. More than is refundable was asked for; metadata: refundable. */
   ERROR_REASON_REFUND_EXCEEDS_REFUNDABLE = 7,
-  /** ERROR_REASON_PAYMENT_NOT_REFUNDABLE - FAILED_PRECONDITION. The payment is not paid, is in review, or its platform refuses further refunds; metadata: status. */
+  /** ERROR_REASON_PAYMENT_NOT_REFUNDABLE - FAILED_PRECONDITION. The payment is not paid, is in review of anything but late money, or its platform refuses further refunds; metadata: status. */
   ERROR_REASON_PAYMENT_NOT_REFUNDABLE = 8,
   /** ERROR_REASON_PAYMENT_NOT_CLOSABLE - FAILED_PRECONDITION. The payment failed or is in review; metadata: status. */
   ERROR_REASON_PAYMENT_NOT_CLOSABLE = 9,

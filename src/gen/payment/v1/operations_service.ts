@@ -438,6 +438,12 @@ export interface ResolveReviewRequest {
   evidence: string;
   /** The version that the operator saw. Required. */
   expectedVersion: number;
+  /** What was paid. Required for PAID where no payment of the platform is known that could be taken for it; else refused. */
+  paidAmount:
+    | Money
+    | undefined;
+  /** The platform's own number of that payment. Required with paid_amount. */
+  platformTransactionId: string;
 }
 
 /** The decided payment. */
@@ -1860,7 +1866,16 @@ export const DescribeStatusMachineResponse: MessageFns<DescribeStatusMachineResp
 };
 
 function createBaseResolveReviewRequest(): ResolveReviewRequest {
-  return { requestId: "", paymentId: "", decision: 0, reason: "", evidence: "", expectedVersion: 0 };
+  return {
+    requestId: "",
+    paymentId: "",
+    decision: 0,
+    reason: "",
+    evidence: "",
+    expectedVersion: 0,
+    paidAmount: undefined,
+    platformTransactionId: "",
+  };
 }
 
 export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
@@ -1882,6 +1897,12 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
     }
     if (message.expectedVersion !== 0) {
       writer.uint32(48).int32(message.expectedVersion);
+    }
+    if (message.paidAmount !== undefined) {
+      Money.encode(message.paidAmount, writer.uint32(58).fork()).join();
+    }
+    if (message.platformTransactionId !== "") {
+      writer.uint32(66).string(message.platformTransactionId);
     }
     return writer;
   },
@@ -1947,6 +1968,22 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
             message.expectedVersion = reader.int32();
             continue;
           }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.paidAmount = Money.decode(reader, reader.uint32());
+            continue;
+          }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.platformTransactionId = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1979,6 +2016,16 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
         : isSet(object.expected_version)
         ? globalThis.Number(object.expected_version)
         : 0,
+      paidAmount: isSet(object.paidAmount)
+        ? Money.fromJSON(object.paidAmount)
+        : isSet(object.paid_amount)
+        ? Money.fromJSON(object.paid_amount)
+        : undefined,
+      platformTransactionId: isSet(object.platformTransactionId)
+        ? globalThis.String(object.platformTransactionId)
+        : isSet(object.platform_transaction_id)
+        ? globalThis.String(object.platform_transaction_id)
+        : "",
     };
   },
 
@@ -2002,6 +2049,12 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
     if (message.expectedVersion !== 0) {
       obj.expectedVersion = Math.round(message.expectedVersion);
     }
+    if (message.paidAmount !== undefined) {
+      obj.paidAmount = Money.toJSON(message.paidAmount);
+    }
+    if (message.platformTransactionId !== "") {
+      obj.platformTransactionId = message.platformTransactionId;
+    }
     return obj;
   },
 
@@ -2016,6 +2069,10 @@ export const ResolveReviewRequest: MessageFns<ResolveReviewRequest> = {
     message.reason = object.reason ?? "";
     message.evidence = object.evidence ?? "";
     message.expectedVersion = object.expectedVersion ?? 0;
+    message.paidAmount = (object.paidAmount !== undefined && object.paidAmount !== null)
+      ? Money.fromPartial(object.paidAmount)
+      : undefined;
+    message.platformTransactionId = object.platformTransactionId ?? "";
     return message;
   },
 };
@@ -5600,7 +5657,7 @@ export const OperationsServiceService = {
     responseDeserialize: (value: Buffer): DescribeStatusMachineResponse => DescribeStatusMachineResponse.decode(value),
   },
   /**
-   * Decides a payment in REVIEW; any other status is refused. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
+   * Decides a payment in REVIEW; any other status is refused. PAID needs a payment of the platform that is known, or paid_amount. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
    * refunds for PAID, else the decided one. The decision covers what is known now: repetitions of it never re-open the review,
    * news do. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
@@ -5734,7 +5791,7 @@ export interface OperationsServiceServer extends UntypedServiceImplementation {
    */
   describeStatusMachine: handleUnaryCall<DescribeStatusMachineRequest, DescribeStatusMachineResponse>;
   /**
-   * Decides a payment in REVIEW; any other status is refused. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
+   * Decides a payment in REVIEW; any other status is refused. PAID needs a payment of the platform that is known, or paid_amount. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
    * refunds for PAID, else the decided one. The decision covers what is known now: repetitions of it never re-open the review,
    * news do. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
@@ -5808,7 +5865,7 @@ export interface OperationsServiceClient extends Client {
     callback: (error: ServiceError | null, response: DescribeStatusMachineResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Decides a payment in REVIEW; any other status is refused. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
+   * Decides a payment in REVIEW; any other status is refused. PAID needs a payment of the platform that is known, or paid_amount. The status after is SUCCEEDED, PARTIALLY_REFUNDED or REFUNDED by its
    * refunds for PAID, else the decided one. The decision covers what is known now: repetitions of it never re-open the review,
    * news do. Idempotent by request_id. Errors: ILLEGAL_TRANSITION, VERSION_MISMATCH.
    */
