@@ -31,6 +31,17 @@ export function joinedParameters(parameters: Parameters, leftOut: readonly strin
     .join('&');
 }
 
+/**
+ * Whether the joined text can be read as these parameters only. Nothing is escaped in it: `a=1&b=2` is signed alike as two fields and as
+ * one that holds `1&b=2`, so that a signature would hold for fields that were never signed. Where no value has in it what could be a
+ * later field, there is no other reading: two of them would differ first where one has a field and the other still the value before.
+ */
+export function hasOneReading(parameters: Parameters, leftOut: readonly string[]): boolean {
+  return Object.entries(parameters).every(
+    ([name, value]) => leftOut.includes(name) || (!/[=&]/.test(name) && Array.from(value.matchAll(/&([^=&]+)=/g)).every(([, inner]) => inner! <= name)),
+  );
+}
+
 export const formBody = (parameters: Parameters): string => new URLSearchParams(parameters).toString();
 
 /** A page that the buyer's browser sends on by itself. */

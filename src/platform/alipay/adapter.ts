@@ -21,7 +21,7 @@ import { privateKeyOf, verifyBytes } from '../rsa.js';
 import { downloadBill } from './bill.js';
 import { callGateway, signedParameters, textOf, type ClientConfig } from './client.js';
 import type { AlipaySettings } from './settings.js';
-import { notificationText } from './signature.js';
+import { isUnambiguous, notificationText } from './signature.js';
 import { closeOutcome, createOutcome, evidenceOf, queryOutcome, readTrade, refundQueryReport, refundReport } from './statuses.js';
 import { certificateTrust, publicKeyTrust } from './trust.js';
 
@@ -165,6 +165,7 @@ function readNotification(client: ClientConfig, config: Config, delivery: Delive
   // The algorithm is ours to choose, not the message's.
   if (parameters['sign_type'] !== 'RSA2') return refuse('sign_type is not RSA2');
   if ((parameters['charset'] ?? 'utf-8').toLowerCase() !== 'utf-8') return refuse('charset is not utf-8');
+  if (!isUnambiguous(parameters)) return refuse('a value holds what could be another field');
   const signed = notificationText(parameters);
   const verifies = client.trust.keys().some((key) => verifyBytes(signed, parameters['sign'] ?? '', key));
   if (!verifies) return refuse('the signature does not verify');

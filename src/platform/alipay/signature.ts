@@ -1,6 +1,6 @@
 /** Alipay's signatures (v2): RSA2 only, over the exact text that travels; nothing is serialised again before it is verified. */
 import { X509Certificate, createHash, type KeyObject } from 'node:crypto';
-import { joinedParameters, type Parameters } from '../form.js';
+import { hasOneReading, joinedParameters, type Parameters } from '../form.js';
 
 /** The text that a request's signature covers: every parameter but `sign`, without empty ones, sorted, values unencoded. */
 export function requestText(parameters: Parameters): string {
@@ -9,8 +9,13 @@ export function requestText(parameters: Parameters): string {
 
 /** The text that a trade notification's signature covers: `sign_type` stays out of it, too. */
 export function notificationText(parameters: Parameters): string {
-  return joinedParameters(parameters, ['sign', 'sign_type']);
+  return joinedParameters(parameters, NOT_NOTIFIED);
 }
+
+/** Whether that text stands for these parameters and no others. */
+export const isUnambiguous = (parameters: Parameters): boolean => hasOneReading(parameters, NOT_NOTIFIED);
+
+const NOT_NOTIFIED = ['sign', 'sign_type'];
 
 /** Serial number of a certificate as Alipay counts it: the reversed issuer name and the decimal serial, hashed. */
 export function certificateSerial(pem: string): string {

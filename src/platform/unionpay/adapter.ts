@@ -18,7 +18,7 @@ import { hasMediaType } from '../http.js';
 import { downloadBill } from './bill.js';
 import { UnionPayClient } from './client.js';
 import type { UnionPaySettings } from './settings.js';
-import { whyUnproven } from './signature.js';
+import { isUnambiguous, whyUnproven } from './signature.js';
 import { createOutcome, evidenceOf, queryOutcome, refundQueryReport, refundReport, settledRefund } from './statuses.js';
 
 type Config = UnionPaySettings & { readonly notificationUrl: string };
@@ -156,24 +156,28 @@ function readNotification(client: UnionPayClient, config: Config, delivery: Deli
 
   if (!hasMediaType(delivery, FORM_TYPE)) return refuse(`its content-type is not ${FORM_TYPE}`);
   if (fields === null) return refuse('not a form that can be read in one way');
+  // Answers to our own calls are not held to this: a query is what settles a payment whose notification is refused here.
+  if (!isUnambiguous(fields)) return refuse('a value holds what could be another field');
   const unproven = whyUnproven(fields, client.trust, delivery.receivedAt);
   if (unproven !== null) return refuse(unproven);
   if (fields['merId'] !== config.merId) return refuse('it is for another merId');
 
-  const { orderId = '', txnTime = '', txnType = '', respCode = '', queryId } = fields;
+  const { orderId = '', txnTime = '', txnType = '', respCode = '' } = fields;
+  // Empty fields are not signed: one must mean the same as none.
+  const [queryId, origQryId] = [fields['queryId'] || null, fields['origQryId'] || null];
   if (orderId === '' || txnTime === '' || respCode === '') return refuse('orderId, txnTime or respCode is missing');
   // There is no id of a notification; this is the same for every repetition of one.
-  const notificationId = queryId === undefined ? [config.merId, orderId, txnTime, txnType, respCode].join(':') : `${queryId}:${respCode}`;
+  const notificationId = queryId === null ? [config.merId, orderId, txnTime, txnType, respCode].join(':') : `${queryId}:${respCode}`;
   const at = delivery.receivedAt;
 
   if (txnType === '01') {
-    const order = { merchantOrderNo: orderId, platformOrderTime: txnTime, platformTransactionId: queryId ?? null };
+    const order = { merchantOrderNo: orderId, platformOrderTime: txnTime, platformTransactionId: queryId };
     const evidence = evidenceOf(fields, respCode, { at, merchantAccount: accountOf(config, fields) });
     return { verified: true, notificationId, order, evidence, refund: null };
   }
   if (txnType !== '04' && txnType !== '31') return refuse(`txnType ${txnType.slice(0, 8)} is not about a payment or a refund`);
   const [merchantOrderNo = orderId, platformOrderTime = txnTime] = paymentOf(fields['reqReserved'] ?? '');
-  const order = { merchantOrderNo, platformOrderTime, platformTransactionId: fields['origQryId'] ?? null };
+  const order = { merchantOrderNo, platformOrderTime, platformTransactionId: origQryId };
   return { verified: true, notificationId, order, evidence: null, refund: { platformRefundNo: orderId, report: settledRefund(fields, respCode, at) } };
 }
 

@@ -4,13 +4,16 @@
  */
 import { createHash, X509Certificate, type KeyObject } from 'node:crypto';
 import { isIssuedUnder } from '../certificates.js';
-import { joinedParameters, type Parameters } from '../form.js';
+import { hasOneReading, joinedParameters, type Parameters } from '../form.js';
 import { signBytes, verifyBytes } from '../rsa.js';
 
 /** SHA-256 of the joined fields as lowercase hex text; signing hashes that text once more. */
 export function signedDigest(fields: Parameters): string {
   return createHash('sha256').update(joinedParameters(fields, ['signature']), 'utf8').digest('hex');
 }
+
+/** Whether the signed text stands for these fields and no others. */
+export const isUnambiguous = (fields: Parameters): boolean => hasOneReading(fields, ['signature']);
 
 export function signFields(fields: Parameters, key: KeyObject): Parameters {
   return { ...fields, signature: signBytes(signedDigest(fields), key) };

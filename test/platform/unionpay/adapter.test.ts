@@ -351,6 +351,26 @@ test.each<[string, Fields, string]>([
   expect(read(signed(notice(change)))).toMatchObject({ verified: false, why });
 });
 
+test('an empty queryId, which nobody signs, is none: each notification keeps an id of its own', () => {
+  const { queryId: _none, ...fields } = notice();
+  const without = { verified: true, notificationId: '777290058110048:P00000001:20260101080000:01:00', order: { platformTransactionId: null } };
+  expect(read(signed(fields))).toMatchObject(without);
+  expect(read({ ...signed(fields), queryId: '' })).toMatchObject(without);
+});
+
+test('fields under the signature of others whose joined text is the same are not believed', () => {
+  const genuine = signed(notice({ reqReserved: '{a=1&b=2}' }));
+  expect(read(genuine)).toMatchObject({ verified: true });
+  const { settleAmt: _a, respMsg, respCode, ...others } = genuine;
+  const forgeries: Fields[] = [
+    // Found by fuzz:notifications: a field that goes on after its value, and a name that begins before it.
+    { ...others, respCode: `${respCode}&respMsg=${respMsg}` },
+    { ...others, [`respCode=${respCode}&respMsg`]: respMsg! },
+    { ...others, respCode: respCode!, reqReserved: '{a', 'reqReserved={a': '1&b=2}', respMsg: respMsg! },
+  ];
+  for (const forged of forgeries) expect(read(forged)).toMatchObject({ verified: false, why: 'a value holds what could be another field' });
+});
+
 test('a genuine notification under another content-type is not believed', () => {
   const body = Buffer.from(new URLSearchParams(signed(notice())).toString());
   for (const type of ['application/json', 'text/plain', '']) {
