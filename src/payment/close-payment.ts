@@ -39,7 +39,7 @@ export async function closeAtPlatform(
   const adapter = deps.platforms.adapter(payment.platform, payment.merchantAccount);
   const at = deps.clock.now();
   const answer = await adapter.close(payment.identity, { at, signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) });
-  const closed = await joinClosing(deps, payment.id, answer, at);
+  const closed = await joinClosing(deps, payment.id, answer, { at, actor });
 
   if (answer.kind === 'REJECTED') {
     const asked = await queryPayment(deps, closed, actor);
@@ -73,7 +73,12 @@ function recordIntent(deps: Deps, input: ClosePayment, signal?: AbortSignal): Pr
   );
 }
 
-function joinClosing(deps: Deps, id: PaymentId, answer: CallOutcome<CloseReport>, at: Date): Promise<Payment> {
+function joinClosing(
+  deps: Deps,
+  id: PaymentId,
+  answer: CallOutcome<CloseReport>,
+  { at, actor }: { at: Date; actor: Actor },
+): Promise<Payment> {
   return deps.work.run({
     payments: [id],
     decide: (view) => {
@@ -90,7 +95,8 @@ function joinClosing(deps: Deps, id: PaymentId, answer: CallOutcome<CloseReport>
         const evidence = { class: 'NEGATIVE_FINAL', status: 'CLOSED', at: answer.value.at, word: 'CLOSED' } as const;
         joinEvidence(view, payment, { evidence, source }, act);
       } else {
-        payment.recordCall({ reason: 'close: the platform cannot close it yet' }, act);
+        // The worker asks again and again; once is enough to tell.
+        if (actor.type !== 'WORKER') payment.recordCall({ reason: 'close: the platform cannot close it yet' }, act);
         // Its expiry is the next moment that can settle it; once that is past, the schedule of queries sets the pace.
         if (payment.expireAt !== null && payment.expireAt > act.at) view.syncDue(payment, payment.expireAt);
       }

@@ -45,8 +45,11 @@ export interface Registered {
 
 /** An initiated order without an expiry of its own is open this long. */
 export const DEFAULT_EXPIRY_MS = 2 * 3600_000;
-/** The first look at a fresh order; a buyer needs at least this long. */
+/** The first look at a fresh order where nobody knows its platform's pace; a buyer needs at least this long. */
 const FIRST_QUERY_MS = 5_000;
+
+const firstQueryMs = (deps: Deps, { platform, merchantAccount }: Payment): number =>
+  deps.platforms.find(platform, merchantAccount)?.paces.open[0] ?? FIRST_QUERY_MS;
 
 /**
  * Creates the record and, for an initiated payment, places the order. The record is committed before the platform is called, so
@@ -80,7 +83,7 @@ export async function createPayment(
         view.add(payment);
         rememberRequest(view, input.request, { appId: input.appId, paymentId: id });
         deps.applyWaiting(view, payment, act);
-        view.syncDue(payment, new Date(view.at.getTime() + FIRST_QUERY_MS));
+        view.syncDue(payment, new Date(view.at.getTime() + firstQueryMs(deps, payment)));
         return { id, replayed: false, payment };
       },
     },

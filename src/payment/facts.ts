@@ -139,6 +139,15 @@ export function decisiveFacts(facts: Facts): string[] {
   return names;
 }
 
+/** Whether nothing but the time has changed at which the platform said the same of an undecided payment. */
+export function sayTheSame(before: Facts, after: Facts): boolean {
+  if (before === after) return true;
+  const { open: known, ...rest } = before;
+  const { open: heard, ...others } = after;
+  const names = new Set([...Object.keys(rest), ...Object.keys(others)]) as Set<keyof typeof rest>;
+  return known?.status === heard?.status && [...names].every((name) => rest[name] === others[name]);
+}
+
 const OPEN_ORDER: Record<OpenStatus, number> = { UNKNOWN: 0, PENDING: 1, PROCESSING: 2 };
 
 export function joinOpen(facts: Facts, open: NonNullable<Facts['open']>): Facts {

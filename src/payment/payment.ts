@@ -19,6 +19,7 @@ import {
   NO_FACTS,
   paidAmount,
   resolutionOf,
+  sayTheSame,
   type EvidenceSource,
   type Facts,
   type RefundBook,
@@ -90,6 +91,8 @@ const schema = defineEntity({
     updatedAt: p.datetime(3),
     lastVerifiedAt: p.datetime(3).strictNullable(),
     lastEvidenceSource: p.text().$type<EvidenceSource>().strictNullable(),
+    /** Why the last query failed; null once one was answered. */
+    queryFailure: p.text().strictNullable(),
     logSeq: p.integer(),
     logHash: p.text().strictNullable(),
   },
@@ -159,6 +162,7 @@ export class Payment extends schema.class {
       updatedAt: act.at,
       lastVerifiedAt: null,
       lastEvidenceSource: null,
+      queryFailure: null,
       logSeq: 0,
       logHash: null,
     } satisfies Partial<Payment>);
@@ -199,11 +203,13 @@ export class Payment extends schema.class {
       evidence: masked(evidence),
     };
 
+    const isSameWord = this.platformStatus === evidence.word;
     this.platformStatus = evidence.word;
     this.lastEvidenceSource = source;
+    if (source === 'QUERY') this.queryFailure = null;
     if (source === 'QUERY' || source === 'NOTIFICATION' || source === 'SETTLEMENT_BILL') this.lastVerifiedAt = act.at;
     if (evidence.class === 'PAID' && !evidence.refundable) this.refundAllowed = false;
-    const outcome = this.join(facts, refunds, act, text);
+    const outcome = this.join(facts, refunds, act, { ...text, isRepetition: source === 'QUERY' && isSameWord && sayTheSame(this.facts, facts) });
     if (evidence.class === 'PAID' && evidence.defective === true) this.flag('DEFECTIVE_SUCCESS', `platform says ${evidence.word}`, act);
     return outcome;
   }
@@ -284,6 +290,13 @@ export class Payment extends schema.class {
   /** A call to the platform that told nothing about the payment. */
   recordCall(text: Omit<LogText, 'kind'>, act: Act): void {
     this.append(act, { ...text, kind: 'PLATFORM_CALL' });
+  }
+
+  /** A query that told nothing. The log has the first of a row of equal failures: an outage of hours must not bury the story. */
+  queryFailed({ kind, code, message }: { kind: string; code: string; message: string }, act: Act): void {
+    if (this.queryFailure === code) return;
+    this.queryFailure = code;
+    this.recordCall({ reason: `query: ${kind}`, error: { code, message } }, act);
   }
 
   flagDuplicate(act: Act): void {
@@ -386,7 +399,7 @@ export class Payment extends schema.class {
     return joinNegative(this.facts, { status: report.status, at: report.at, notFound: false });
   }
 
-  private join(facts: Facts, refunds: RefundBook, act: Act, text: LogText): ApplyOutcome {
+  private join(facts: Facts, refunds: RefundBook, act: Act, { isRepetition = false, ...text }: LogText & { isRepetition?: boolean }): ApplyOutcome {
     const duplicate = facts === this.facts;
     const before = this.reviewReason;
     this.facts = facts;
@@ -395,7 +408,7 @@ export class Payment extends schema.class {
       return this.status === 'REVIEW' && this.reviewReason !== before ? 'CONFLICT' : 'APPLIED';
     }
     // What a query repeats is kept as freshness on the payment; a log entry per query would bury the story.
-    if (!(duplicate && text.source === 'QUERY')) this.append(act, text);
+    if (!isRepetition) this.append(act, text);
     return duplicate ? 'DUPLICATE' : 'STALE';
   }
 

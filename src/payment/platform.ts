@@ -28,6 +28,8 @@ export interface PlatformAdapter {
   downloadBill(day: string, call: Call): Promise<CallOutcome<Bill | null>>;
   /** The checkouts it offers, each with what a request must bring for it. */
   readonly checkouts: Readonly<Partial<Record<CheckoutKind, readonly CheckoutNeed[]>>>;
+  /** How often it wants to be asked. */
+  readonly paces: Paces;
   /** Of orders that it can place, ISO 4217. */
   readonly currencies: readonly string[];
   /** Operations that are left alone for a while, since the platform did not answer them lately; an adapter by itself has none. */
@@ -36,6 +38,16 @@ export interface PlatformAdapter {
   readonly deliveryHeaders: readonly string[];
   /** How the platform wants a delivery answered. */
   readonly replies: Readonly<Record<'stored' | 'refused' | 'failed', HttpReply>>;
+}
+
+/** Pauses between the queries about one payment, in milliseconds; the last one goes on. */
+export interface Paces {
+  /** While the buyer is awaited, and at most this until the order expires. */
+  readonly open: readonly number[];
+  /** After an act of ours whose outcome is unknown. */
+  readonly unknown: readonly number[];
+  /** While a refund is under way. */
+  readonly refund: readonly number[];
 }
 
 /** A call to the platform: when it must be over, and the time it is made. */
@@ -65,6 +77,8 @@ export interface Failure {
   /** The platform's own code, or a transport word such as `TIMEOUT`. */
   readonly code: string;
   readonly message: string;
+  /** The call never left this process: a limit or an open circuit held it back. */
+  readonly heldBack?: boolean;
 }
 
 export type CheckoutKind = 'QR_CODE' | 'PAGE' | 'WAP' | 'APP' | 'JSAPI';

@@ -11,6 +11,7 @@ export type QueryResult =
 /** Asks the platform about a payment and joins the answer. A failed query changes nothing but leaves its trace in the log. */
 export async function queryPayment(deps: Deps, payment: Payment, actor: Actor): Promise<QueryResult> {
   const answer = await askPlatform(deps, payment);
+  if (answer.kind !== 'ACCEPTED' && answer.heldBack === true) return { payment, outcome: null, failure: answer };
   return await joinAnswer(deps, payment.id, answer, actor);
 }
 
@@ -32,7 +33,7 @@ export async function joinAnswer(
       const payment = view.payment(id);
       const act = view.act(actor);
       if (answer.kind !== 'ACCEPTED') {
-        payment.recordCall({ reason: `query: ${answer.kind}`, error: answer }, act);
+        payment.queryFailed({ kind: answer.kind, code: answer.code, message: answer.message }, act);
         return { payment, outcome: null, failure: { code: answer.code, message: answer.message } };
       }
       const heard = { evidence: answer.value.evidence, source: 'QUERY' } as const;

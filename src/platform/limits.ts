@@ -40,6 +40,7 @@ export function limited(adapter: PlatformAdapter, limits: Limits): PlatformAdapt
   return {
     platform: adapter.platform,
     merchantAccount: adapter.merchantAccount,
+    paces: adapter.paces,
     currencies: adapter.currencies,
     checkouts: adapter.checkouts,
     deliveryHeaders: adapter.deliveryHeaders,
@@ -80,15 +81,15 @@ class Guard {
 
   async run<T, R>(call: Call, run: () => Promise<T>, refused: (failure: Refused) => R): Promise<T | R> {
     const now = call.at.getTime();
-    if (now < this.pausedUntil) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls' });
-    if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: 'RATE', message: 'more calls a second than are configured' });
+    if (now < this.pausedUntil) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls', heldBack: true });
+    if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: 'RATE', message: 'more calls a second than are configured', heldBack: true });
     try {
       const result = await this.policy.execute(run, call.signal);
       this.pauseAfter(result, now);
       return result;
     } catch (error) {
-      if (error instanceof BrokenCircuitError) return refused({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately' });
-      if (error instanceof BulkheadRejectedError) return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'too many calls at a time' });
+      if (error instanceof BrokenCircuitError) return refused({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately', heldBack: true });
+      if (error instanceof BulkheadRejectedError) return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'too many calls at a time', heldBack: true });
       throw error;
     }
   }
@@ -127,7 +128,7 @@ const notSent = ({ code, message }: Failure, at: Date): RefundReport => ({
   platformRefundId: null,
   at,
   word: code,
-  failure: { code, message },
+  failure: { code, message, heldBack: true },
   notExecuted: true,
 });
 

@@ -5,7 +5,6 @@
  */
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import { LockMode } from '@mikro-orm/postgresql';
-import { CompiledQuery } from 'kysely';
 import { Notification } from '../notification/notification.js';
 import { DomainError, paymentNotFound } from '../payment/errors.js';
 import type { LateSuccessPolicy } from '../payment/late-success.js';
@@ -18,6 +17,7 @@ import { RequestRecord } from '../payment/request-record.js';
 import { syncNeed } from '../payment/sync-need.js';
 import { PaymentRefunds } from '../refund/payment-refunds.js';
 import { Refund } from '../refund/refund.js';
+import { boundQuery } from './bound-query.js';
 import { Rows, type Row } from './rows.js';
 
 /** A platform's key of an order; at most one payment has it. */
@@ -182,7 +182,7 @@ class BatchView implements View {
   private readonly notifications = new Map<string, Notification>();
   private readonly waiting = new Map<string, Notification[]>();
   private readonly paidOrders = new Map<string, PaidOrder>();
-  private readonly due = new Map<string, Date>();
+  private readonly due = new Map<Payment, Date>();
   /** What was read, with its row as it was. */
   private readonly loaded = new Map<object, Row>();
   private readonly statuses = new Map<Payment, PaymentStatus>();
@@ -272,8 +272,8 @@ class BatchView implements View {
   }
 
   syncDue(payment: Payment, at: Date): void {
-    const known = this.due.get(payment.id);
-    if (known === undefined || at < known) this.due.set(payment.id, at);
+    const known = this.due.get(payment);
+    if (known === undefined || at < known) this.due.set(payment, at);
   }
 
   async write(): Promise<void> {
@@ -293,19 +293,27 @@ class BatchView implements View {
     for (const [payment, before] of this.statuses) {
       const need = syncNeed(before, payment.status, this.refundsOf.get(payment.id)?.rows ?? []);
       if (need === 'BEGINS') this.syncDue(payment, this.at);
-      if (need === 'ENDS' && !this.due.has(payment.id)) ended.push(payment.id);
+      if (need === 'ENDS' && !this.due.has(payment)) ended.push(payment.id);
     }
     if (ended.length === 0) return;
-    await this.em.getKysely().executeQuery(CompiledQuery.raw('delete from payment_sync where payment_id = any($1::uuid[])', [ended]));
+    await boundQuery(this.em, 'delete from payment_sync where payment_id = any($1::uuid[])', [ended]);
   }
 
   private async writeSyncDue(): Promise<void> {
     if (this.due.size === 0) return;
-    const rows = [...this.due].sort(([a], [b]) => (a < b ? -1 : 1));
-    await this.em.execute(
-      `insert into payment_sync (payment_id, due_at) values ${rows.map(() => '(?, ?)').join(', ')}
+    const rows = [...this.due].sort(([a], [b]) => (a.id < b.id ? -1 : 1));
+    const lists = [
+      rows.map(([{ id }]) => id),
+      rows.map(([{ platform }]) => platform),
+      rows.map(([{ merchantAccount }]) => merchantAccount),
+      rows.map(([, at]) => at.toISOString()),
+    ];
+    await boundQuery(
+      this.em,
+      `insert into payment_sync (payment_id, platform, merchant_account, due_at)
+       select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
        on conflict (payment_id) do update set due_at = least(payment_sync.due_at, excluded.due_at)`,
-      rows.flatMap(([id, at]) => [id, at.toISOString()]),
+      lists,
     );
   }
 
@@ -416,8 +424,7 @@ class BatchView implements View {
     const lists = columns.map((_column, at) => keys.map((key) => key[at]));
     const unnested = `unnest(${columns.map((_column, at) => `$${at + 1}::text[]`).join(', ')}) as k (${columns.join(', ')})`;
     const same = columns.map((column) => `t.${column} = k.${column}${column === 'id' ? '::uuid' : ''}`).join(' and ');
-    const query = CompiledQuery.raw(`${select} join ${unnested} on ${same} where ${condition}`, lists);
-    return (await this.em.getKysely().executeQuery<Row>(query)).rows;
+    return await boundQuery<Row>(this.em, `${select} join ${unnested} on ${same} where ${condition}`, lists);
   }
 }
 

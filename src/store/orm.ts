@@ -9,6 +9,7 @@ import { RequestRecordSchema } from '../payment/request-record.js';
 import { RefundSchema } from '../refund/refund.js';
 import { Core20261124 } from './migrations/20261124_core.js';
 import { Platforms20261125 } from './migrations/20261125_platforms.js';
+import { Sync20261126 } from './migrations/20261126_sync.js';
 
 /** Write time-outs are fixed: a batch serves many callers and is never cut short for one of them. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -26,6 +27,7 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
       migrationsList: [
         { name: '20261124_core', class: Core20261124 },
         { name: '20261125_platforms', class: Platforms20261125 },
+        { name: '20261126_sync', class: Sync20261126 },
       ],
       tableName: 'migration',
       transactional: true,

@@ -3,7 +3,7 @@
  * Every value travels as text and is cast to its column's type, so that a row can also be compared with what it was.
  */
 import type { EntityManager, EntityProperty, MikroORM } from '@mikro-orm/postgresql';
-import { CompiledQuery } from 'kysely';
+import { boundQuery } from './bound-query.js';
 
 /** The values of one row, in the order of the columns. */
 export type Row = readonly (string | null)[];
@@ -59,7 +59,7 @@ export class Rows {
 async function run(em: EntityManager, rows: readonly Row[], used: readonly number[], statement: (source: string) => string): Promise<void> {
   const lists = used.map((at) => rows.map((row) => row[at]));
   const source = `unnest(${used.map((_column, at) => `$${at + 1}::text[]`).join(', ')})`;
-  await em.getKysely().executeQuery(CompiledQuery.raw(statement(source), lists));
+  await boundQuery(em, statement(source), lists);
 }
 
 function columnOf(orm: MikroORM, property: EntityProperty): Column {

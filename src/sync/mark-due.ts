@@ -3,7 +3,7 @@ import type { PaymentFilter } from '../payment/list-payments.js';
 
 /**
  * Has the sync worker look at every unsettled payment that matches, now. Answers how many. The due times are a table of their own,
- * so that this touches no payment and waits for no lock on one.
+ * so that this changes no payment.
  */
 export async function markDue(deps: Pick<Deps, 'orm' | 'clock' | 'wakeSync'>, filter: PaymentFilter): Promise<bigint> {
   const conditions = ["status in ('PENDING', 'PROCESSING', 'UNKNOWN', 'REVIEW')"];
@@ -22,8 +22,8 @@ export async function markDue(deps: Pick<Deps, 'orm' | 'clock' | 'wakeSync'>, fi
 
   const [row] = await deps.orm.em.fork().execute<[{ marked: string }]>(
     `with marked as (
-       insert into payment_sync (payment_id, due_at)
-       select id, ?::timestamptz from payment where ${conditions.join(' and ')} order by id
+       insert into payment_sync (payment_id, platform, merchant_account, due_at)
+       select id, platform, merchant_account, ?::timestamptz from payment where ${conditions.join(' and ')} order by id
        on conflict (payment_id) do update set due_at = least(payment_sync.due_at, excluded.due_at) returning 1)
      select count(*)::text as marked from marked`,
     [deps.clock.now().toISOString(), ...values],

@@ -1,34 +1,40 @@
-/** When a payment is looked at again. Figures: the platforms' guidance where there is one, chosen here where not. */
+/** When a payment is looked at again: by the paces of its platform, at the moments that settle it, and as long as anything is open. */
 import type { Payment } from '../payment/payment.js';
 import { NOT_FOUND_MARGIN_MS } from '../payment/payment.js';
 import { isOpen, isSettled } from '../payment/payment-status.js';
+import type { Paces } from '../payment/platform.js';
 import type { Refund } from '../refund/refund.js';
 import { isOpenRefund } from '../refund/refund-status.js';
 
 const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
+const HOUR = 3_600_000;
 
-const PENDING_MS = [5, 10, 20, 30, 60, 120, 300].map((seconds) => seconds * SECOND);
-const UNKNOWN_MS = [1, 2, 4, 8, 15, 30, 60, 120, 300].map((seconds) => seconds * SECOND);
-const REFUND_MS = [10 * SECOND, 30 * SECOND, MINUTE, 5 * MINUTE, 30 * MINUTE, HOUR];
+/** A review that the platform's next answer may end: seldom, and for as long as it takes. */
+const REVIEW_MS = [HOUR, 2 * HOUR, 4 * HOUR, 6 * HOUR];
+const ENDS_BY_ITSELF: readonly string[] = ['SYNC_EXHAUSTED', 'MONEY_UNCLEAR'];
 
 /** An order that was never settled is asked about this long after its expiry, or after its creation where it has none. */
 const GIVE_UP_MS = 48 * HOUR;
 
-export interface Next {
-  readonly at: Date;
+export interface Look {
+  readonly payment: Payment;
+  readonly refunds: readonly Refund[];
+  /** Looks since the payment came into the schedule. */
+  readonly attempts: number;
+  readonly now: Date;
 }
 
-/** Null where nothing is left to ask. `attempts` counts the looks since the payment last came due by itself. */
-export function nextLook(payment: Payment, refunds: readonly Refund[], attempts: number, now: Date): Next | null {
+/** Null where nothing is left to ask. */
+export function nextLook({ payment, refunds, attempts, now }: Look, paces: Paces): Date | null {
   const delays: number[] = [];
-  if (isOpen(payment.status)) delays.push(pendingDelay(payment, attempts, now));
-  if (refunds.some((refund) => isOpenRefund(refund.status) && !refund.external)) delays.push(stepOf(REFUND_MS, attempts));
+  if (isOpen(payment.status)) delays.push(stepOf(payment.status === 'UNKNOWN' ? paces.unknown : paces.open, attempts));
+  if (payment.status === 'REVIEW' && ENDS_BY_ITSELF.includes(payment.reviewReason!)) delays.push(stepOf(REVIEW_MS, attempts));
+  if (refunds.some((refund) => isOpenRefund(refund.status) && !refund.external)) delays.push(stepOf(paces.refund, attempts));
   if (delays.length === 0) return null;
-  // Full spread above the lower half, so that what came due together does not stay together.
-  const delay = Math.min(...delays) * (0.75 + Math.random() * 0.5);
-  return { at: new Date(now.getTime() + Math.round(delay)) };
+
+  const paced = now.getTime() + spread(Math.min(...delays));
+  const moment = isOpen(payment.status) ? settlingMoment(payment, now) : null;
+  return new Date(Math.round(moment === null ? paced : Math.min(paced, moment + Math.random() * SECOND)));
 }
 
 /** Whether the schedule of queries has run out without an answer. */
@@ -38,15 +44,14 @@ export function isExhausted(payment: Payment, now: Date): boolean {
   return now.getTime() > since.getTime() + GIVE_UP_MS;
 }
 
-function pendingDelay(payment: Payment, attempts: number, now: Date): number {
-  const delay = stepOf(payment.status === 'UNKNOWN' ? UNKNOWN_MS : PENDING_MS, attempts);
-  if (payment.expireAt === null) return delay;
-  // Not later than its expiry, and then not later than the end of the margin: those are the moments that settle it.
-  for (const moment of [payment.expireAt.getTime() + SECOND, payment.expireAt.getTime() + NOT_FOUND_MARGIN_MS + SECOND]) {
-    const until = moment - now.getTime();
-    if (until > 0) return Math.min(delay, until);
-  }
-  return delay;
+/** Half to one and a half of it, so that what came due together, as after an outage, does not stay together. */
+export const spread = (delayMs: number): number => delayMs * (0.5 + Math.random());
+
+/** Its expiry, then the end of the margin after it: what was never paid is settled at these and not between them. */
+function settlingMoment({ expireAt }: Payment, now: Date): number | null {
+  if (expireAt === null) return null;
+  const moments = [expireAt.getTime() + SECOND, expireAt.getTime() + NOT_FOUND_MARGIN_MS + SECOND];
+  return moments.find((moment) => moment > now.getTime()) ?? null;
 }
 
 const stepOf = (steps: readonly number[], attempts: number): number => steps[Math.min(attempts, steps.length - 1)]!;

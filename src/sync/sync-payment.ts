@@ -1,68 +1,88 @@
 import { closeAtPlatform } from '../payment/close-payment.js';
 import type { Deps } from '../payment/deps.js';
-import { Payment, type PaymentId } from '../payment/payment.js';
+import { DomainError } from '../payment/errors.js';
+import type { Payment } from '../payment/payment.js';
 import { isOpen } from '../payment/payment-status.js';
 import { placeOrder } from '../payment/place-order.js';
 import { queryPayment } from '../payment/query-payment.js';
-import { Refund } from '../refund/refund.js';
+import type { Refund } from '../refund/refund.js';
 import { isOpenRefund } from '../refund/refund-status.js';
 import { giveUpSending, queryRefund, sendRefund } from '../refund/send-refund.js';
 import { isExhausted } from './schedule.js';
 
 const WORKER = { type: 'WORKER', id: 'sync' } as const;
 
-/** One look at a payment: what is in doubt is asked, what was never sent is sent, what has expired is closed. */
-export async function syncPayment(deps: Deps, id: PaymentId): Promise<{ payment: Payment; refunds: Refund[] } | null> {
-  const before = await read(deps, id);
-  if (before === null) return null;
-  if (deps.platforms.find(before.payment.platform, before.payment.merchantAccount) === undefined) return null;
-
-  for (const refund of before.refunds) {
-    if (isOpenRefund(refund.status) && !refund.external) await driveRefund(deps, before.payment, refund);
-  }
-  if (isOpen(before.payment.status) || before.payment.status === 'REVIEW') await drivePayment(deps, before.payment);
-  return await read(deps, id);
+export interface Looked {
+  readonly payment: Payment;
+  readonly refunds: readonly Refund[];
+  /** Nobody was asked: a limit or an open circuit held the calls back. */
+  readonly heldBack: boolean;
 }
 
-async function drivePayment(deps: Deps, payment: Payment): Promise<void> {
+/** One look at a payment as it was read: what is in doubt is asked, what was never sent is sent, what has expired is closed. */
+export async function syncPayment(deps: Deps, read: { payment: Payment; refunds: readonly Refund[] }): Promise<Looked> {
+  let { payment } = read;
+  const refunds: Refund[] = [];
+  for (const refund of read.refunds) {
+    const driven = isOpenRefund(refund.status) && !refund.external ? await driveRefund(deps, payment, refund) : { payment, refund };
+    payment = driven.payment;
+    refunds.push(driven.refund);
+  }
+  if (!isOpen(payment.status) && payment.status !== 'REVIEW') return { payment, refunds, heldBack: false };
+
   const asked = await queryPayment(deps, payment, WORKER);
-  const now = deps.clock.now();
-  if (!isOpen(asked.payment.status)) return;
-
-  if (isExhausted(asked.payment, now)) {
-    await deps.work.run({
-      payments: [payment.id],
-      decide: (view) => {
-        const locked = view.payment(payment.id);
-        if (isOpen(locked.status)) locked.exhaust(view.refunds(locked), view.act(WORKER));
-      },
-    });
-    return;
-  }
-
-  const wanted = asked.payment.closeRequestedAt !== null || (asked.payment.isExpired(now) && asked.payment.origin === 'INITIATED');
-  if (wanted) {
-    await closeAtPlatform(deps, asked.payment, WORKER);
-  } else if (asked.payment.status === 'UNKNOWN' && asked.payment.origin === 'INITIATED' && asked.payment.checkout === null) {
-    // The reply to placing it was lost; the same order again is the same order.
-    await placeOrder(deps, asked.payment);
-  }
+  const heldBack = asked.failure?.heldBack === true && !isExhausted(payment, deps.clock.now());
+  return heldBack ? { payment, refunds, heldBack } : { payment: await drivePayment(deps, asked.payment), refunds, heldBack };
 }
 
-async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<void> {
+/** What an open payment needs after it was asked about. */
+async function drivePayment(deps: Deps, payment: Payment): Promise<Payment> {
   const now = deps.clock.now();
-  if (refund.isBeingSent(now)) return;
-  if (refund.attempts === 0) return void (await sendRefund(deps, payment.id, refund.id));
+  if (!isOpen(payment.status)) return payment;
+  if (isExhausted(payment, now)) return await exhaust(deps, payment);
 
-  const settled = refund.sendingUntil === null ? refund : (await giveUpSending(deps, payment.id, refund.id)).refund;
+  const isDone = payment.isExpired(now) && payment.origin === 'INITIATED';
+  if (payment.closeRequestedAt !== null || isDone) return await closeAndAsk(deps, payment);
+
+  // The reply to placing it was lost; the same order again is the same order.
+  const isUnplaced = payment.status === 'UNKNOWN' && payment.origin === 'INITIATED' && payment.checkout === null;
+  return isUnplaced ? await quietly(payment, () => placeOrder(deps, payment)) : payment;
+}
+
+/** Closed at the platform, and then asked once more: a buyer may have been faster. */
+async function closeAndAsk(deps: Deps, payment: Payment): Promise<Payment> {
+  const closed = await quietly(payment, async () => (await closeAtPlatform(deps, payment, WORKER)).payment);
+  return closed.status === 'CLOSED' && payment.status !== 'CLOSED' ? (await queryPayment(deps, closed, WORKER)).payment : closed;
+}
+
+function exhaust(deps: Deps, { id }: Payment): Promise<Payment> {
+  return deps.work.run({
+    payments: [id],
+    decide: (view) => {
+      const locked = view.payment(id);
+      if (isOpen(locked.status)) locked.exhaust(view.refunds(locked), view.act(WORKER));
+      return locked;
+    },
+  });
+}
+
+async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<{ payment: Payment; refund: Refund }> {
+  const now = deps.clock.now();
+  if (refund.isBeingSent(now)) return { payment, refund };
+  if (refund.attempts === 0) return await sendRefund(deps, payment.id, refund.id);
+
+  const settled = refund.sendingUntil === null ? { payment, refund } : await giveUpSending(deps, payment.id, refund.id);
   // Asked before it is sent again: the first send may have been taken in.
-  const asked = settled.status === 'CREATED' ? { refund: settled } : await queryRefund(deps, payment, settled);
-  if (asked.refund.canSend(deps.clock.now())) await sendRefund(deps, payment.id, refund.id);
+  const asked = settled.refund.status === 'CREATED' ? settled : await queryRefund(deps, settled.payment, settled.refund);
+  return asked.refund.canSend(deps.clock.now()) ? await sendRefund(deps, payment.id, refund.id) : asked;
 }
 
-async function read(deps: Deps, id: PaymentId): Promise<{ payment: Payment; refunds: Refund[] } | null> {
-  const em = deps.orm.em.fork();
-  const payment = await em.findOne(Payment, { id });
-  if (payment === null) return null;
-  return { payment, refunds: await em.find(Refund, { paymentId: id }, { orderBy: { id: 'asc' } }) };
+/** A platform that took no call is no failure of the look: what it said is in the log, and the schedule goes on. */
+async function quietly(before: Payment, act: () => Promise<Payment>): Promise<Payment> {
+  try {
+    return await act();
+  } catch (error) {
+    if (error instanceof DomainError && ['PLATFORM_UNREACHABLE', 'PLATFORM_REJECTED', 'ORDER_EXISTS'].includes(error.reason)) return before;
+    throw error;
+  }
 }

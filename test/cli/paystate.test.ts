@@ -28,6 +28,9 @@ function run(script: string, args: readonly string[], env: Record<string, string
 }
 const paystate = (args: readonly string[], env?: Record<string, string>) => run('cli/paystate.js', args, env);
 
+const MIGRATIONS = ['20261124_core', '20261125_platforms', '20261126_sync'];
+const lines = (before: string): string => MIGRATIONS.map((name) => `${before}${name}\n`).join('');
+
 test('an empty database is refused at start, migrated by command, and then current', async () => {
   const admin = new pg.Client(process.env['PAYSTATE_TEST_ADMIN_URL']);
   await admin.connect();
@@ -39,13 +42,13 @@ test('an empty database is refused at start, migrated by command, and then curre
   try {
     const refused = await run('main.js', [], env);
     expect(refused.code).toBe(78);
-    expect(refused.stderr).toContain('the database lacks 2 migrations (20261124_core, 20261125_platforms)');
+    expect(refused.stderr).toContain(`the database lacks ${MIGRATIONS.length} migrations (${MIGRATIONS.join(', ')})`);
 
-    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: 'pending  20261124_core\npending  20261125_platforms\n' });
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: lines('pending  ') });
     // Two at once: one applies, the other waits and finds nothing.
     const both = await Promise.all([paystate(['migrate', 'up'], env), paystate(['migrate', 'up'], env)]);
-    expect(both.map(({ stdout }) => stdout).sort()).toEqual(['applied 20261124_core\napplied 20261125_platforms\n', 'nothing pending\n']);
-    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: 'applied  20261124_core\napplied  20261125_platforms\n' });
+    expect(both.map(({ stdout }) => stdout).sort()).toEqual([lines('applied '), 'nothing pending\n']);
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: lines('applied  ') });
   } finally {
     await admin.query(`drop database ${name} with (force)`);
     await admin.end();

@@ -82,7 +82,7 @@ test('a platform that does not answer is left alone, operation by operation; ref
   const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
   for (let call = 0; call < 12; call += 1) await guarded.create(ORDER, at(0));
   expect(calls.count).toBe(10);
-  expect(await guarded.create(ORDER, at(0))).toEqual({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: expect.any(String) as unknown });
+  expect(await guarded.create(ORDER, at(0))).toEqual({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: expect.any(String) as unknown, heldBack: true });
   expect(guarded.openCircuits).toEqual(['create']);
 
   answer = { kind: 'REJECTED', meaning: 'FINAL', code: 'ACQ.TOTAL_FEE_EXCEED', message: '' };

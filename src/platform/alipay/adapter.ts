@@ -18,6 +18,7 @@ import { beijingTime, parseBeijingTime } from '../beijing-time.js';
 import { autoSubmitForm, FORM_TYPE, formBody, parseForm, type Parameters } from '../form.js';
 import { hasMediaType } from '../http.js';
 import { privateKeyOf, verifyBytes } from '../rsa.js';
+import { paces } from '../paces.js';
 import { downloadBill } from './bill.js';
 import { callGateway, signedParameters, textOf, type ClientConfig } from './client.js';
 import type { AlipaySettings } from './settings.js';
@@ -28,6 +29,13 @@ import { certificateTrust, publicKeyTrust } from './trust.js';
 type Config = AlipaySettings & { readonly notificationUrl: string };
 
 const PLAIN = 'text/plain; charset=utf-8';
+
+/** Pauses as the platform's guidance has them, in seconds. */
+const PACES = {
+  open: [5, 10, 20, 30, 60, 120, 300],
+  unknown: [1, 2, 4, 8, 15, 30, 60, 120, 300],
+  refund: [10, 30, 60, 300, 1_800, 3_600],
+};
 
 /** Alipay by its v2 gateway, in public-key or certificate mode. */
 export function createAlipayAdapter(settings: AlipaySettings, notificationUrl: string): PlatformAdapter {
@@ -42,6 +50,7 @@ export function createAlipayAdapter(settings: AlipaySettings, notificationUrl: s
   return {
     platform: 'ALIPAY',
     merchantAccount: config.account,
+    paces: paces(PACES),
     currencies: ['CNY'],
     checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [], JSAPI: ['buyerId'] },
     deliveryHeaders: [],

@@ -15,6 +15,7 @@ import type {
 import { compactBeijingTime } from '../beijing-time.js';
 import { autoSubmitForm, FORM_TYPE, parseForm, type Parameters } from '../form.js';
 import { hasMediaType } from '../http.js';
+import { paces } from '../paces.js';
 import { downloadBill } from './bill.js';
 import { UnionPayClient } from './client.js';
 import type { UnionPaySettings } from './settings.js';
@@ -32,6 +33,13 @@ const PRODUCTS = {
   QR_CODE: { txnSubType: '07', bizType: '000000', channelType: '08' },
 } as const;
 
+/** Pauses as the platform's guidance has them, in seconds: seldom for what a cardholder does, quickly for what it does itself. */
+const PACES = {
+  open: [300, 600, 1_800, 3_600, 7_200],
+  unknown: [1, 2, 4, 8, 16, 32, 300, 1_800, 3_600],
+  refund: [1, 2, 4, 8, 16, 32, 300, 1_800, 3_600],
+};
+
 /** UnionPay by its ACP 5.1.0. A transaction is known by its number and its time; there is no call that closes one. */
 export function createUnionPayAdapter(settings: UnionPaySettings, notificationUrl: string): PlatformAdapter {
   const config: Config = { ...settings, notificationUrl };
@@ -40,6 +48,7 @@ export function createUnionPayAdapter(settings: UnionPaySettings, notificationUr
   return {
     platform: 'UNIONPAY',
     merchantAccount: config.account,
+    paces: paces(PACES),
     currencies: ['CNY'],
     checkouts: { QR_CODE: [], PAGE: [], WAP: [], APP: [] },
     deliveryHeaders: [],

@@ -15,6 +15,7 @@ import type {
 } from '../../payment/platform.js';
 import { offsetBeijingTime } from '../beijing-time.js';
 import { hasMediaType } from '../http.js';
+import { paces } from '../paces.js';
 import { downloadBill } from './bill.js';
 import { nodeOf, parseObject, textOf, WechatPayClient, type Node } from './client.js';
 import type { WechatPaySettings } from './settings.js';
@@ -38,6 +39,13 @@ const JSON_TYPE = 'application/json; charset=utf-8';
 const SUBJECT_MAX = 127;
 const REASON_MAX_BYTES = 80;
 
+/** Pauses as the platform's guidance has them, in seconds; refunds to bank cards take days. */
+const PACES = {
+  open: [5, 10, 20, 30, 60, 120, 300],
+  unknown: [1, 2, 4, 8, 15, 30, 60, 120, 300],
+  refund: [60, 120, 300, 600, 1_800, 3_600, 10_800, 86_400],
+};
+
 /** WeChat Pay by its API v3, with platform certificates and public keys side by side. */
 export function createWechatPayAdapter(settings: WechatPaySettings, notificationUrl: string): PlatformAdapter {
   const config: Config = { ...settings, notificationUrl };
@@ -46,6 +54,7 @@ export function createWechatPayAdapter(settings: WechatPaySettings, notification
   return {
     platform: 'WECHATPAY',
     merchantAccount: config.account,
+    paces: paces(PACES),
     currencies: ['CNY'],
     checkouts: { QR_CODE: [], WAP: ['buyerIp'], APP: [], JSAPI: ['buyerId'] },
     deliveryHeaders: SIGNATURE_HEADERS,

@@ -1,0 +1,65 @@
+/** What is due, in a narrow table of its own: claimed by any number of replicas, and given back with the next due time. */
+import type { MikroORM } from '@mikro-orm/postgresql';
+import type { PlatformName } from '../payment/platform.js';
+import { boundQuery } from '../store/bound-query.js';
+
+export interface AccountKey {
+  readonly platform: PlatformName;
+  readonly merchantAccount: string;
+}
+
+export interface Claim {
+  readonly paymentId: string;
+  readonly attempts: number;
+  readonly leaseUntil: Date;
+}
+
+export interface Release {
+  readonly claim: Claim;
+  /** Null: it leaves the schedule. */
+  readonly next: Date | null;
+  /** Whether the look counts as one of the schedule's. */
+  readonly counts: boolean;
+}
+
+/** A process that dies leaves its claims to expire. */
+const LEASE_MS = 60_000;
+
+const CLAIM = `
+  update payment_sync s set due_at = $4, lease_until = $4
+    from (select payment_id from payment_sync where platform = $1 and merchant_account = $2 and due_at <= $3
+           order by due_at limit $5 for update skip locked) due
+   where s.payment_id = due.payment_id returning s.payment_id, s.attempts`;
+
+export async function claimDue(orm: MikroORM, { platform, merchantAccount }: AccountKey, now: Date, countMax: number): Promise<Claim[]> {
+  const leaseUntil = new Date(now.getTime() + LEASE_MS);
+  const values = [platform, merchantAccount, now.toISOString(), leaseUntil.toISOString(), countMax];
+  const rows = await boundQuery<{ payment_id: string; attempts: number }>(orm.em.fork(), CLAIM, values);
+  return rows.map((row) => ({ paymentId: row.payment_id, attempts: row.attempts, leaseUntil }));
+}
+
+/** When the account's next payment comes due; null while none is in the schedule. */
+export async function nextDueAt(orm: MikroORM, { platform, merchantAccount }: AccountKey): Promise<Date | null> {
+  const sql = 'select min(due_at)::text as due from payment_sync where platform = $1 and merchant_account = $2';
+  const [row] = await boundQuery<{ due: string | null }>(orm.em.fork(), sql, [platform, merchantAccount]);
+  return row?.due == null ? null : new Date(row.due);
+}
+
+/** A lease that was lost meanwhile is nobody's to give back; a due time that news has moved stays as it is. */
+const GIVE_BACK = `
+  update payment_sync s
+     set due_at = case when s.due_at = s.lease_until then k.due_at else s.due_at end, lease_until = null, attempts = s.attempts + k.counts
+    from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::int[]) as k (payment_id, lease_until, due_at, counts)
+   where s.payment_id = k.payment_id and s.lease_until = k.lease_until`;
+const LEAVE = `
+  delete from payment_sync s using unnest($1::uuid[], $2::timestamptz[]) as k (payment_id, lease_until)
+   where s.payment_id = k.payment_id and s.lease_until = k.lease_until and s.due_at = s.lease_until`;
+
+export async function release(orm: MikroORM, releases: readonly Release[]): Promise<void> {
+  const [back, gone] = [releases.filter(({ next }) => next !== null), releases.filter(({ next }) => next === null)];
+  const keys = (some: readonly Release[]): unknown[] => [some.map(({ claim }) => claim.paymentId), some.map(({ claim }) => claim.leaseUntil.toISOString())];
+  if (back.length > 0) {
+    await boundQuery(orm.em.fork(), GIVE_BACK, [...keys(back), back.map(({ next }) => next!.toISOString()), back.map(({ counts }) => (counts ? 1 : 0))]);
+  }
+  if (gone.length > 0) await boundQuery(orm.em.fork(), LEAVE, keys(gone));
+}
