@@ -58,20 +58,24 @@ function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout
     return;
   }
 
+  // A first call that ended in doubt is asked about at once; repeated ones are the worker's, at the pace of its schedule.
+  const repeated = payment.facts.open !== undefined || !isOpen(payment.status);
+  const askAbout = (): void => {
+    if (!repeated) view.syncDue(payment, act.at);
+  };
   payment.recordCall({ reason: `placing the order: ${outcome.kind}`, error: outcome }, act);
   if (outcome.kind === 'UNKNOWN') {
     joinEvidence(view, payment, { evidence: { class: 'INCONCLUSIVE', at, word: outcome.code }, source }, act);
-    view.syncDue(payment, act.at);
+    askAbout();
   }
   if (outcome.kind !== 'REJECTED') return;
   // A refusal of a repeated call may be the echo of a first one that succeeded; then only a query tells.
-  const repeated = payment.facts.open !== undefined || !isOpen(payment.status);
   if (outcome.meaning === 'FINAL' && !repeated) {
     joinEvidence(view, payment, { evidence: { class: 'NEGATIVE_FINAL', status: 'FAILED', at, word: outcome.code }, source }, act);
   } else if (outcome.meaning === 'MONEY_UNCLEAR') {
     joinEvidence(view, payment, { evidence: { class: 'MONEY_UNCLEAR', at, word: outcome.code }, source }, act);
   } else if (outcome.meaning !== 'CONFLICT') {
-    view.syncDue(payment, act.at);
+    askAbout();
   }
 }
 

@@ -10,8 +10,6 @@ import { isOpenRefund } from './refund-status.js';
 
 /** Longer than any call may take, so that a mark expires only when its sender is gone. */
 const SENDING_MS = 2 * PLATFORM_CALL_MAX_MS;
-/** Platforms want a pause between a refund and its query. */
-const FIRST_REFUND_QUERY_MS = 10_000;
 
 type Located = { payment: Payment; refund: Refund };
 
@@ -75,8 +73,9 @@ function joinReport(
       const located = locate(view, ids.paymentId, ids.refundId);
       const act = view.act({ type: 'PLATFORM', id: located.payment.platform });
       joinRefundReport(located, report, source, act);
-      if (isOpenRefund(located.refund.status)) {
-        view.syncDue(located.payment, new Date(act.at.getTime() + FIRST_REFUND_QUERY_MS));
+      // Just sent: the first question comes at the platform's own pace, the later ones by the schedule.
+      if (source === 'SYNC_REPLY' && isOpenRefund(located.refund.status)) {
+        view.syncDue(located.payment, new Date(act.at.getTime() + adapterOf(deps, located.payment).paces.refund[0]!));
       }
       return located;
     },

@@ -1,0 +1,145 @@
+/** What callers and buyers do: one short story for each payment, its choices made by the seed and nothing else. */
+import { setTimeout as wait } from 'node:timers/promises';
+import * as grpc from '@grpc/grpc-js';
+import { promised, type Promised } from '../../src/cli/promised.js';
+import { CheckoutKind, type Payment } from '../../src/gen/payment/v1/payment.js';
+import * as rpc from '../../src/gen/payment/v1/payment_service.js';
+import type { Simulators } from '../../src/simulator/simulators.js';
+import { Random } from '../notification/random.js';
+
+const CALL_MAX_MS = 20_000;
+const PAUSE_MS = 150;
+/** How often a caller repeats itself before it gives up; the service is killed every few seconds. */
+const PATIENCE = 200;
+const PLATFORMS = ['alipay', 'wechatpay', 'unionpay'] as const;
+
+export interface Told {
+  /** Refusals that no caller may ever see. */
+  readonly internal: string[];
+  readonly gaveUp: string[];
+}
+
+export interface WorkloadOptions {
+  readonly address: string;
+  readonly simulators: Simulators;
+  readonly payments: number;
+  readonly seed: number;
+  readonly concurrency: number;
+}
+
+export async function runWorkload(options: WorkloadOptions): Promise<Told> {
+  const client = new rpc.PaymentServiceClient(options.address, grpc.credentials.createInsecure(), { 'grpc.max_reconnect_backoff_ms': 500, 'grpc.initial_reconnect_backoff_ms': 50 });
+  const payments = promised(client, { deadlineMs: CALL_MAX_MS });
+  const told: Told = { internal: [], gaveUp: [] };
+  let next = 0;
+  await Promise.all(
+    Array.from({ length: options.concurrency }, async () => {
+      for (let index = next++; index < options.payments; index = next++) await new Story(payments, options, told, index).run();
+    }),
+  );
+  client.close();
+  return told;
+}
+
+class Story {
+  private readonly random: Random;
+  private readonly platform: (typeof PLATFORMS)[number];
+  private readonly amount: bigint;
+
+  constructor(
+    private readonly service: Promised<rpc.PaymentServiceClient>,
+    private readonly options: WorkloadOptions,
+    private readonly told: Told,
+    private readonly index: number,
+  ) {
+    this.random = new Random(options.seed, index);
+    this.platform = this.random.pick(PLATFORMS);
+    this.amount = BigInt(this.random.between(100, 10_000));
+  }
+
+  async run(): Promise<void> {
+    const ends = this.random.next();
+    const refunds = Array.from({ length: this.random.below(4) }, () => BigInt(this.random.between(1, Number(this.amount) / 2)));
+    const isClosed = this.random.chance(0.1);
+
+    const payment = await this.create();
+    if (payment === null) return;
+    const closing = isClosed ? this.close(payment) : Promise.resolve();
+    if (ends < 0.85) await this.pay(payment);
+    await closing;
+    // Two at a time, now and then: they compete for the same money.
+    await Promise.all(refunds.map(async (amount, at) => await this.refund(payment, amount, at)));
+  }
+
+  private create(): Promise<Payment | null> {
+    const request = rpc.CreatePaymentRequest.fromPartial({
+      requestId: `create-${this.options.seed}-${this.index}`,
+      appId: 'chaos',
+      orderId: `order-${this.index}`,
+      platform: platformCode(this.platform),
+      subject: 'tea',
+      amount: { currencyCode: 'CNY', minorUnits: this.amount },
+      kind: { $case: 'initiated', value: { checkoutKind: CheckoutKind.CHECKOUT_KIND_QR_CODE } },
+    });
+    return this.stubborn('create', async () => (await this.service.createPayment(request)).payment!);
+  }
+
+  /** The buyer comes when the platform has the order, whatever the service knows of it. */
+  private async pay({ merchantOrderNo }: Payment): Promise<void> {
+    const { control } = this.options.simulators[this.platform];
+    for (let attempt = 0; attempt < PATIENCE; attempt += 1) {
+      try {
+        control.buyerPays(merchantOrderNo);
+        return;
+      } catch {
+        // Not placed yet, or closed by now.
+        await wait(PAUSE_MS);
+        if (attempt > 20) return;
+      }
+    }
+  }
+
+  private async close({ paymentId }: Payment): Promise<void> {
+    const request = { requestId: `close-${paymentId}`, paymentId, reason: 'the buyer left', expectedVersion: undefined };
+    await this.stubborn('close', () => this.service.closePayment(request));
+  }
+
+  private async refund({ paymentId }: Payment, amount: bigint, at: number): Promise<void> {
+    const request = rpc.CreateRefundRequest.fromPartial({
+      requestId: `refund-${paymentId}-${at}`, paymentId, reason: 'returned', amount: { currencyCode: 'CNY', minorUnits: amount },
+    });
+    for (let attempt = 0; attempt < 15; attempt += 1) {
+      const refused = await this.stubborn('refund', () => this.service.createRefund(request).then(() => null, notPaidYet));
+      if (refused === null) return;
+      await wait(PAUSE_MS);
+    }
+  }
+
+  /** Repeats a call under its request id until it is answered; null where it is definitely refused. */
+  private async stubborn<T>(what: string, call: () => Promise<T>): Promise<T | null> {
+    for (let attempt = 0; attempt < PATIENCE; attempt += 1) {
+      try {
+        return await call();
+      } catch (error) {
+        const { code, details } = error as grpc.ServiceError;
+        if (code === grpc.status.INTERNAL && !/RST_STREAM/.test(details)) this.told.internal.push(`${what}: ${details}`);
+        if (!AGAIN.includes(code)) return null;
+        await wait(PAUSE_MS);
+      }
+    }
+    this.told.gaveUp.push(`${what} of ${this.index}`);
+    return null;
+  }
+}
+
+const AGAIN: readonly grpc.status[] = [
+  grpc.status.UNAVAILABLE, grpc.status.DEADLINE_EXCEEDED, grpc.status.CANCELLED, grpc.status.RESOURCE_EXHAUSTED, grpc.status.INTERNAL, grpc.status.UNKNOWN,
+];
+
+function notPaidYet(error: unknown): string {
+  const { code, details } = error as grpc.ServiceError;
+  if (code === grpc.status.FAILED_PRECONDITION && /payment cannot be refunded/.test(details)) return details;
+  throw error;
+}
+
+const platformCode = (name: (typeof PLATFORMS)[number]): number => PLATFORMS.indexOf(name) + 1;
