@@ -60,7 +60,7 @@ function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout
 
   payment.recordCall({ reason: `placing the order: ${outcome.kind}`, error: outcome }, act);
   if (outcome.kind === 'UNKNOWN') {
-    joinEvidence(view, payment, { evidence: { class: 'INCONCLUSIVE', at, word: outcome.code }, source }, act);
+    joinEvidence(view, payment, { evidence: { class: outcome.unmapped === true ? 'UNMAPPED' : 'INCONCLUSIVE', at, word: outcome.code }, source }, act);
     view.syncDue(payment, act.at);
   }
   if (outcome.kind !== 'REJECTED') return;

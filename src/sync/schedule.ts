@@ -3,7 +3,6 @@ import type { Payment } from '../payment/payment.js';
 import { NOT_FOUND_MARGIN_MS } from '../payment/payment.js';
 import { isOpen, isSettled } from '../payment/payment-status.js';
 import type { Refund } from '../refund/refund.js';
-import { isOpenRefund } from '../refund/refund-status.js';
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;
@@ -24,7 +23,7 @@ export interface Next {
 export function nextLook(payment: Payment, refunds: readonly Refund[], attempts: number, now: Date): Next | null {
   const delays: number[] = [];
   if (isOpen(payment.status)) delays.push(pendingDelay(payment, attempts, now));
-  if (refunds.some((refund) => isOpenRefund(refund.status) && !refund.external)) delays.push(stepOf(REFUND_MS, attempts));
+  if (refunds.some((refund) => refund.isAsked)) delays.push(stepOf(REFUND_MS, attempts));
   if (delays.length === 0) return null;
   // Full spread above the lower half, so that what came due together does not stay together.
   const delay = Math.min(...delays) * (0.75 + Math.random() * 0.5);
@@ -37,6 +36,13 @@ export function isExhausted(payment: Payment, now: Date): boolean {
   const since = payment.expireAt ?? payment.createdAt;
   return now.getTime() > since.getTime() + GIVE_UP_MS;
 }
+
+/** Cards take up to three days; what is open for longer will not be settled by waiting. */
+const OVERDUE_MS = 4 * 24 * HOUR;
+
+/** Whether a refund goes on being asked about without hope that the platform settles it by itself. */
+export const isOverdue = (refund: Refund, now: Date): boolean =>
+  refund.isAsked && refund.sentAt !== null && now.getTime() > refund.createdAt.getTime() + OVERDUE_MS;
 
 function pendingDelay(payment: Payment, attempts: number, now: Date): number {
   const delay = stepOf(payment.status === 'UNKNOWN' ? UNKNOWN_MS : PENDING_MS, attempts);

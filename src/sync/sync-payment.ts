@@ -5,8 +5,7 @@ import { isOpen } from '../payment/payment-status.js';
 import { placeOrder } from '../payment/place-order.js';
 import { queryPayment } from '../payment/query-payment.js';
 import { Refund } from '../refund/refund.js';
-import { isOpenRefund } from '../refund/refund-status.js';
-import { giveUpSending, queryRefund, sendRefund } from '../refund/send-refund.js';
+import { driveRefund } from '../refund/send-refund.js';
 import { isExhausted } from './schedule.js';
 
 const WORKER = { type: 'WORKER', id: 'sync' } as const;
@@ -18,7 +17,7 @@ export async function syncPayment(deps: Deps, id: PaymentId): Promise<{ payment:
   if (deps.platforms.find(before.payment.platform, before.payment.merchantAccount) === undefined) return null;
 
   for (const refund of before.refunds) {
-    if (isOpenRefund(refund.status) && !refund.external) await driveRefund(deps, before.payment, refund);
+    if (refund.isAsked) await driveRefund(deps, before.payment, refund);
   }
   if (isOpen(before.payment.status) || before.payment.status === 'REVIEW') await drivePayment(deps, before.payment);
   return await read(deps, id);
@@ -47,17 +46,6 @@ async function drivePayment(deps: Deps, payment: Payment): Promise<void> {
     // The reply to placing it was lost; the same order again is the same order.
     await placeOrder(deps, asked.payment);
   }
-}
-
-async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<void> {
-  const now = deps.clock.now();
-  if (refund.isBeingSent(now)) return;
-  if (refund.attempts === 0) return void (await sendRefund(deps, payment.id, refund.id));
-
-  const settled = refund.sendingUntil === null ? refund : (await giveUpSending(deps, payment.id, refund.id)).refund;
-  // Asked before it is sent again: the first send may have been taken in.
-  const asked = settled.status === 'CREATED' ? { refund: settled } : await queryRefund(deps, payment, settled);
-  if (asked.refund.canSend(deps.clock.now())) await sendRefund(deps, payment.id, refund.id);
 }
 
 async function read(deps: Deps, id: PaymentId): Promise<{ payment: Payment; refunds: Refund[] } | null> {

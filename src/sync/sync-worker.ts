@@ -5,7 +5,7 @@
 import type { Logger } from '../logger.js';
 import { sweepInbox } from '../notification/replay-notification.js';
 import type { Deps } from '../payment/deps.js';
-import { nextLook } from './schedule.js';
+import { isOverdue, nextLook } from './schedule.js';
 import { syncPayment } from './sync-payment.js';
 
 const CLAIM_MAX = 32;
@@ -102,6 +102,11 @@ export class SyncWorker implements AsyncDisposable {
     let next: Date | null;
     try {
       const seen = await syncPayment(this.deps(), id);
+      for (const refund of seen?.refunds ?? []) {
+        if (!isOverdue(refund, clock.now())) continue;
+        const { id: refund_id, status, failureCode, createdAt } = refund;
+        this.log.warn({ payment_id: id, refund_id, status, code: failureCode, since: createdAt }, 'a refund is still open; its reservation is held');
+      }
       next = seen === null ? null : (nextLook(seen.payment, seen.refunds, attempts, clock.now())?.at ?? null);
     } catch (error) {
       this.log.warn({ err: error, payment_id: id }, 'sync of a payment failed');
