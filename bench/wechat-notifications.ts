@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { newKeys, type WechatPayKeys } from '../src/simulator/wechatpay/keys.js';
 import { noticeBody } from '../src/simulator/wechatpay/notice.js';
-import type { Order } from '../src/simulator/wechatpay/order.js';
+import type { Order, OrderEvent, Refund } from '../src/simulator/wechatpay/order.js';
 import { Signer, type SignatureFlaw } from '../src/simulator/wechatpay/signer.js';
 
 const MERCHANT = { mchid: '1900000001', appid: 'wx0000000000000001' };
@@ -32,8 +32,17 @@ export class WechatNotifications {
   }
 
   paid(outTradeNo: string, flaw: SignatureFlaw | null = null): Told {
+    return this.told({ kind: 'paid', order: paidOrder(outTradeNo, Date.now()) }, flaw);
+  }
+
+  refunded(outTradeNo: string, refund: Pick<Refund, 'outRefundNo' | 'amount' | 'status'>): Told {
     const now = Date.now();
-    const event = { kind: 'paid', order: paidOrder(outTradeNo, now) } as const;
+    const whole = { refundId: `50000${refund.outRefundNo}`, reason: null, notifyUrl: null, context: '', createdAt: now, settlesAt: null, succeededAt: refund.status === 'SUCCESS' ? now : null, ...refund };
+    return this.told({ kind: 'refund', order: paidOrder(outTradeNo, now), refund: whole });
+  }
+
+  private told(event: OrderEvent, flaw: SignatureFlaw | null = null): Told {
+    const now = Date.now();
     const body = noticeBody(event, { id: randomUUID(), now, merchant: MERCHANT, apiV3Key: this.keys.apiV3Key, variant: null });
     return { headers: { 'content-type': 'application/json', ...this.signer.headers(body, now, flaw) }, body };
   }

@@ -170,6 +170,14 @@ test.each<[NotificationMode, string]>([
   if (row.merchantOrderNo !== null) expect(await statusOf(payment.paymentId)).toBe(S.PAYMENT_STATUS_SUCCEEDED);
 });
 
+test('money that went to another seller goes to review, and is acknowledged', async () => {
+  const payment = await create();
+  simulator.control.notificationPlan({ mode: 'other-seller' });
+  await pay(payment);
+  expect((await read(payment.paymentId)).payment).toMatchObject({ status: S.PAYMENT_STATUS_REVIEW, reviewReason: ReviewReason.REVIEW_REASON_IDENTITY_MISMATCH, paidAmount: yuan(0n) });
+  expect(simulator.control.notifications().at(-1)!.attempts).toMatchObject([{ status: 200, acknowledged: true }]);
+});
+
 test('a replayed notification changes nothing and is acknowledged again', async () => {
   const payment = await paid();
   const { id } = simulator.control.notifications().at(-1)!.notification;

@@ -94,6 +94,9 @@ test.each<[string, Record<string, string>, string[]]>([
   ['simulators beside accounts', { ...of({ alipay: [ALIPAY] }), PAYSTATE_SIMULATOR: 'true' }, ['PAYSTATE_SIMULATOR: simulators stand for the platforms']],
   ['simulators in production', { ...PRODUCTION, PAYSTATE_SIMULATOR: 'true' }, ['simulators are refused in production']],
   ['a local gateway in production', { ...PRODUCTION, ...of({ alipay: [{ ...ALIPAY, gateway_url: 'http://localhost:50054/gateway.do' }] }) }, ['ALIPAY account main: http://localhost:50054/gateway.do is on this machine']],
+  ...['http://[::1]:1/', 'http://[::]:1/', 'http://[::ffff:127.0.0.1]:1/', 'http://127.1:1/', 'http://0:1/', 'http://2130706433:1/', 'https://pay.localhost/'].map(
+    (gateway_url): [string, Record<string, string>, string[]] => [`${gateway_url} in production`, { ...PRODUCTION, ...of({ alipay: [{ ...ALIPAY, gateway_url }] }) }, ['is on this machine']],
+  ),
   ["a simulator's public key in production", { ...PRODUCTION, ...of({ alipay: [{ ...ALIPAY, alipay_public_key: simulated.publicKey }] }) }, ["one of its keys is a simulator's and refused in production"]],
   ["a simulator's private key in production", { ...PRODUCTION, ...of({ wechatpay: [{ ...WECHATPAY, merchant_private_key: simulated.privateKey }] }) }, ['WECHATPAY account main']],
   ['production without a database or key', { ...of({ alipay: [ALIPAY] }), NODE_ENV: 'production' }, ['DATABASE_URL: required', 'PAYSTATE_TOKEN_KEY: required']],

@@ -10,6 +10,8 @@ import type { Fault } from '../src/simulator/faults.js';
 import type { Delivery } from '../src/simulator/notifier.js';
 import { startUnionPaySimulator } from '../src/simulator/unionpay/server.js';
 import { startWechatPaySimulator } from '../src/simulator/wechatpay/server.js';
+import type { Logger } from '../src/logger.js';
+import { SyncWorker } from '../src/sync/sync-worker.js';
 import { accountsOf, startTestApp, type TestApp } from './support/app.js';
 import { initiated, refundOf, yuan } from './support/requests.js';
 
@@ -32,6 +34,10 @@ interface Stage extends AsyncDisposable {
   readonly operations: { readonly create: string; readonly query: string; readonly refund: string };
   /** Has queries about a payment answer with a word of their own. */
   force(orderNo: string, word: string | null): void;
+  /** Refuses one call with a code of its own, without executing it. */
+  refuse(operation: 'create' | 'refund', code: string): void;
+  /** Codes that refuse an order for good, that know its number otherwise, and that end the refunds of a payment; null where there is none. */
+  readonly codes: { readonly final: string; readonly conflict: string | null; readonly irrefundable: string | null };
   /** Its own book: what was paid and given back under an order number. */
   book(orderNo: string): { readonly orders: number; readonly refunds: readonly bigint[] };
   /** Refused deliveries are answered with this. */
@@ -59,12 +65,14 @@ async function alipayStage(): Promise<Stage> {
       control.buyerScans(orderNo);
       control.forceTradeStatus(orderNo, word);
     },
+    refuse: (operation, subCode) => control.faults.add({ operation: operation === 'create' ? 'precreate' : operation, kind: 'system-error', subCode }),
+    codes: { final: 'ACQ.TOTAL_FEE_EXCEED', conflict: 'ACQ.CONTEXT_INCONSISTENT', irrefundable: 'ACQ.TRADE_NOT_ALLOW_REFUND' },
     book: (orderNo) => {
       const trades = control.listTrades().filter(({ outTradeNo }) => outTradeNo === orderNo);
       return { orders: trades.length, refunds: trades.flatMap(({ refunds }) => refunds.map(({ amount }) => amount)) };
     },
     refused: 400,
-    unproven: ['forged', 'altered-amount', 'truncated', 'other-app', 'other-seller'],
+    unproven: ['forged', 'altered-amount', 'truncated', 'other-app'],
     doubts: [...DOUBTS, 'unsigned-error-response'],
     [Symbol.asyncDispose]: () => simulator.stop(),
   };
@@ -80,6 +88,8 @@ async function wechatPayStage(): Promise<Stage> {
     hand: control,
     operations: { create: 'create', query: 'query', refund: 'refund' },
     force: (orderNo, word) => void control.forceTradeState(orderNo, word),
+    refuse: (operation, code) => control.faults.add({ operation, kind: 'error-response', code }),
+    codes: { final: 'RULE_LIMIT', conflict: 'OUT_TRADE_NO_USED', irrefundable: null },
     book: (orderNo) => {
       const orders = control.listOrders().filter(({ outTradeNo }) => outTradeNo === orderNo);
       return { orders: orders.length, refunds: orders.flatMap(({ refunds }) => refunds.map(({ amount }) => amount)) };
@@ -101,6 +111,8 @@ async function unionPayStage(): Promise<Stage> {
     hand: control,
     operations: { create: 'pay', query: 'query', refund: 'refund' },
     force: (orderNo, word) => void control.forceCode(orderNo, word),
+    refuse: (operation, code) => control.faults.add({ operation: operation === 'create' ? 'pay' : operation, kind: 'error-response', code }),
+    codes: { final: '38', conflict: null, irrefundable: null },
     book: (orderNo) => {
       const all = control.listOrders();
       const orders = all.filter(({ orderId }) => orderId === orderNo);
@@ -245,6 +257,89 @@ describe.each([
     expect((await read(payment.paymentId)).refunds).toMatchObject([{ refundId: sent!.refundId, status: R.REFUND_STATUS_SUCCEEDED, attempts: 2 }]);
   });
 
+  test('the same request about a refund in doubt asks before it sends', async () => {
+    const payment = await paid();
+    plan('never');
+    fail('refund', 'commit-then-drop');
+    const request = refundOf(payment.paymentId, 4_000n);
+    expect((await service.payments.createRefund(request)).refund).toMatchObject({ status: R.REFUND_STATUS_UNKNOWN });
+    expect(await service.payments.createRefund(request)).toMatchObject({ replayed: true, refund: { status: R.REFUND_STATUS_SUCCEEDED, attempts: 1 } });
+  });
+
+  /** Another service with the same account gives money back under a number of its own. */
+  const refundElsewhere = async (payment: Payment, amount: bigint): Promise<void> => {
+    const adapter = service.app.deps.platforms.all()[0]!;
+    const money = (minorUnits: bigint) => ({ currency: 'CNY', minorUnits });
+    const order = { merchantOrderNo: payment.merchantOrderNo, platformOrderTime: payment.platformOrderTime, platformTransactionId: payment.platformTransactionId };
+    const report = await adapter.refund(
+      { order, platformRefundNo: `ELSEWHERE${(elsewhere += 1)}`, createdAt: now(), sentAt: null, amount: money(amount), paid: money(10_000n), paidAt: now(), reason: 'by another service', attempt: 1 },
+      { at: now(), signal: AbortSignal.timeout(5_000) },
+    );
+    expect(report.failure).toBeNull();
+    await stage.hand.idle();
+  };
+  let elsewhere = 0;
+
+  test('money that another service gave back is a refund of its own, once', async () => {
+    const payment = await paid();
+    plan('duplicate');
+    await refundElsewhere(payment, 2_500n);
+    const { payment: after, refunds } = await read(payment.paymentId);
+    expect(after).toMatchObject({ status: S.PAYMENT_STATUS_PARTIALLY_REFUNDED, refundedAmount: yuan(2_500n), refundableAmount: yuan(7_500n) });
+    expect(refunds).toMatchObject([{ external: true, amount: yuan(2_500n), status: R.REFUND_STATUS_SUCCEEDED }]);
+    await later(1_000);
+    expect((await read(payment.paymentId)).refunds).toHaveLength(1);
+    await holds(payment.paymentId);
+  });
+
+  test('a refund that was lost, and is refused for good when it is sent again, ends and gives its reservation back', async () => {
+    const payment = await paid();
+    fail('refund', 'drop-before-commit');
+    const { refund: lost } = await refund(payment.paymentId, 8_000n);
+    expect(lost).toMatchObject({ status: R.REFUND_STATUS_UNKNOWN });
+    await refundElsewhere(payment, 5_000n);
+    for (let minutes = 0; minutes < 6; minutes += 1) await later(65_000);
+    const { payment: after, refunds } = await read(payment.paymentId);
+    expect(refunds.find(({ refundId }) => refundId === lost!.refundId)).toMatchObject({ status: R.REFUND_STATUS_FAILED, retry: RefundRetry.REFUND_RETRY_NEW_NUMBER });
+    expect(after).toMatchObject({ status: S.PAYMENT_STATUS_PARTIALLY_REFUNDED, refundedAmount: yuan(5_000n), reservedAmount: yuan(0n), refundableAmount: yuan(5_000n) });
+    expect(stage.book(payment.merchantOrderNo).refunds).toEqual([5_000n]);
+    await holds(payment.paymentId);
+  });
+
+  test('an order that is refused for good is FAILED, and no error', async () => {
+    stage.refuse('create', stage.codes.final);
+    expect(await create()).toMatchObject({ status: S.PAYMENT_STATUS_FAILED, checkout: undefined });
+  });
+
+  test('an order number that the platform knows otherwise is said to exist', async () => {
+    const { conflict } = stage.codes;
+    if (conflict === null) return;
+    stage.refuse('create', conflict);
+    await expect(create()).rejects.toMatchObject({ code: 'ALREADY_EXISTS', reason: 'ORDER_EXISTS', metadata: { platform_code: conflict } });
+  });
+
+  test('a payment whose refunds the platform has ended can no longer be refunded', async () => {
+    const { irrefundable } = stage.codes;
+    if (irrefundable === null) return;
+    const payment = await paid();
+    stage.refuse('refund', irrefundable);
+    expect(await refund(payment.paymentId, 1n)).toMatchObject({ refund: { status: R.REFUND_STATUS_FAILED }, payment: { refundableAmount: yuan(0n) } });
+    await expect(refund(payment.paymentId, 1n)).rejects.toMatchObject({ reason: 'PAYMENT_NOT_REFUNDABLE' });
+  });
+
+  test('a refusal that nobody has mapped is counted and shown', async () => {
+    const word = stage.name === 'unionpay' ? 'ZC' : 'ZCREATE';
+    stage.refuse('create', word);
+    const payment = await create();
+    const explained = await service.operations.explainPayment({ ref: { ref: { $case: 'paymentId', value: payment.paymentId } } });
+    expect(explained).toMatchObject({ payment: { status: S.PAYMENT_STATUS_UNKNOWN }, unmappedWords: [word] });
+
+    const refunded = await paid();
+    stage.refuse('refund', word);
+    expect((await refund(refunded.paymentId, 1n)).refund).toMatchObject({ status: R.REFUND_STATUS_UNKNOWN });
+    expect((await service.operations.getSystemHealth({})).unmappedWords.find((one) => one.word === word)).toMatchObject({ platform: stage.platform, count: 2n });
+  });
+
   test('an answer that proves nothing is no evidence', async () => {
     const payment = await create();
     plan('never');
@@ -267,7 +362,7 @@ describe.each([
     const explained = await service.operations.explainPayment({ ref });
     expect(explained).toMatchObject({ payment: { status: S.PAYMENT_STATUS_UNKNOWN }, unmappedWords: [word], blockedBy: expect.stringContaining(word), facts: [{ name: 'open' }] });
     expect(explained.suggestedAct).toContain('mapped');
-    expect((await service.operations.getSystemHealth({})).unmappedWords).toMatchObject([{ platform: stage.platform, word, count: 1n }]);
+    expect((await service.operations.getSystemHealth({})).unmappedWords.find((one) => one.word === word)).toMatchObject({ platform: stage.platform, count: 1n });
 
     stage.force(payment.merchantOrderNo, null);
     await pay(payment);
@@ -343,4 +438,42 @@ describe.each([
     for await (const row of bill.rows) rows.push(row);
     return { rows, dispose: async () => await bill[Symbol.asyncDispose]() };
   }
+});
+
+test('UnionPay: a refund that it calls a duplicate is asked about until it is there or can be sent', async () => {
+  await using stage = await unionPayStage();
+  await using service = await startTestApp({ config: { platforms: accountsOf(stage.accounts) }, clock: { now }, manualSync: true });
+  const { payment } = await service.payments.createPayment(initiated({ platform: stage.platform }));
+  stage.hand.buyerPays(payment!.merchantOrderNo);
+  await stage.hand.idle();
+  stage.refuse('refund', '12');
+  const { refund } = await service.payments.createRefund(refundOf(payment!.paymentId, 4_000n));
+  expect(refund).toMatchObject({ status: R.REFUND_STATUS_CREATED });
+  for (let minutes = 0; minutes < 3; minutes += 1) {
+    aheadMs += 65_000;
+    while ((await service.app.worker.runOnce()) > 0);
+  }
+  await stage.hand.idle();
+  expect(await service.payments.getRefund({ refundId: refund!.refundId })).toMatchObject({ refund: { status: R.REFUND_STATUS_SUCCEEDED, platformRefundNo: refund!.platformRefundNo } });
+  expect(stage.book(payment!.merchantOrderNo).refunds).toEqual([4_000n]);
+});
+
+test('WeChat Pay: a refund that stays open for days is told to a person, its reservation held', async () => {
+  const simulator = await startWechatPaySimulator({ now, refundSpacingMs: 0 });
+  await using _stopped = { [Symbol.asyncDispose]: () => simulator.stop() };
+  await using service = await startTestApp({ config: { platforms: accountsOf({ wechatpay: [wechatPayAccount(simulator)] }) }, clock: { now }, manualSync: true });
+  const { payment } = await service.payments.createPayment(initiated({ platform: Platform.PLATFORM_WECHATPAY }));
+  simulator.control.buyerPays(payment!.merchantOrderNo);
+  await simulator.control.idle();
+  simulator.control.setRefundSettlesAfter(null);
+  const { refund } = await service.payments.createRefund(refundOf(payment!.paymentId, 4_000n));
+
+  const told: object[] = [];
+  const worker = new SyncWorker(() => service.app.deps, { warn: (fields: object) => told.push(fields), error: () => undefined } as unknown as Logger);
+  for (const days of [3, 2]) {
+    aheadMs += days * 24 * 3_600_000;
+    while ((await worker.runOnce()) > 0);
+    expect(told).toMatchObject(days === 3 ? [] : [{ payment_id: payment!.paymentId, refund_id: refund!.refundId, status: 'SUBMITTED' }]);
+  }
+  expect((await service.payments.getPayment(rpc.GetPaymentRequest.fromPartial({ ref: { ref: { $case: 'paymentId', value: payment!.paymentId } } }))).payment).toMatchObject({ reservedAmount: yuan(4_000n) });
 });

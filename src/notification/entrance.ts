@@ -9,6 +9,8 @@ import { receiveNotification } from './receive-notification.js';
 
 const BODY_MAX_BYTES = 64 * 1024;
 const REQUEST_TIMEOUT_MS = 5_000;
+/** How often slow senders are looked for; by default they would have half a minute more. */
+const SLOWNESS_CHECK_MS = 1_000;
 
 export interface NotificationEntrance extends AsyncDisposable {
   readonly port: number;
@@ -22,12 +24,13 @@ export async function openNotificationEntrance(
   options: { host: string; port: number; log: Logger },
 ): Promise<NotificationEntrance> {
   const quarantine = new Quarantine();
-  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS }, (request, response) => {
+  const server = createServer({ requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS, connectionsCheckingInterval: SLOWNESS_CHECK_MS }, (request, response) => {
     const deps = ready();
     if (deps === null) return send(response, plain(503, 'starting'));
     handle(deps, quarantine, request)
       .catch((error: unknown): HttpReply => {
-        options.log.error({ err: error, path: request.url?.slice(0, 200) }, 'notification not stored');
+        // Anybody can go away in the middle; only what came whole and was not stored is our affair.
+        options.log[request.complete ? 'error' : 'debug']({ err: error, path: request.url?.slice(0, 200) }, 'notification not stored');
         return adapterOf(deps, request)?.replies.failed ?? plain(500, 'failed');
       })
       .then((reply) => send(response, reply))

@@ -13,6 +13,9 @@ const ROWS_MAX = 10_000;
 const KEPT_PER_SECOND = 20;
 const BURST = 200;
 const SECOND_MS = 1_000;
+/** When it is full, what is older makes room. */
+const KEPT_MS = 24 * 3600_000;
+const ROOM_ROWS = 1_000;
 
 /** Puts unverified input aside, one row for each content. It changes nothing, and cannot take the database's time from what does. */
 export class Quarantine {
@@ -51,10 +54,22 @@ export class Quarantine {
       const [row] = await deps.orm.em
         .fork()
         .execute<[{ rows: string }]>(`select count(*)::text as rows from (select 1 from notification where status = 'QUARANTINED' limit ${ROWS_MAX}) kept`);
-      this.isFull = BigInt(row.rows) >= ROWS_MAX;
+      this.isFull = BigInt(row.rows) >= ROWS_MAX && (await makeRoom(deps, at)) === 0n;
     }
     return this.isFull;
   }
+}
+
+/** Drops the oldest rows; answers how many. */
+async function makeRoom(deps: Deps, at: Date): Promise<bigint> {
+  const [row] = await deps.orm.em.fork().execute<[{ dropped: string }]>(
+    `with dropped as (
+       delete from notification where status = 'QUARANTINED' and id in (
+         select id from notification where status = 'QUARANTINED' and received_at < ? order by id limit ${ROOM_ROWS}) returning 1)
+     select count(*)::text as dropped from dropped`,
+    [new Date(at.getTime() - KEPT_MS).toISOString()],
+  );
+  return BigInt(row.dropped);
 }
 
 async function keep(

@@ -91,14 +91,21 @@ function applyNotification(
   if (reading.refund !== null) {
     const refunds = view.refunds(payment);
     const refund = refunds.findByPlatformNo(reading.refund.platformRefundNo);
-    // A number nobody here knows, or a notification without a verdict: the refund and the payment are asked about.
-    if (refund === undefined || reading.refund.report === null) view.syncDue(payment, act.at);
-    else if (joinRefundReport({ payment, refunds, refund }, reading.refund.report, 'NOTIFICATION', act) !== 'UNCHANGED') {
+    const { platformRefundNo, report } = reading.refund;
+    if (refund === undefined && isOfTransaction(reading, payment) && report?.status === 'SUCCEEDED' && report.amount !== null) {
+      outcome = payment.joinRefundElsewhere(platformRefundNo, { ...report, amount: report.amount }, 'NOTIFICATION', refunds, act);
+    } else if (refund !== undefined && report !== null && joinRefundReport({ payment, refunds, refund }, report, 'NOTIFICATION', act) !== 'UNCHANGED') {
       outcome = 'APPLIED';
     }
+    // A number nobody here knows, a notification without a verdict, or one that denies a success: the platform is asked.
+    if (refund === undefined || report === null || refund.isDenied) view.syncDue(payment, act.at);
   }
   Object.assign(row, { status: 'APPLIED', paymentId: payment.id, outcome, appliedAt: act.at, why: '' } as const);
 }
+
+/** What others refund is told under their own references: the transaction of the platform is what ties it to the payment. */
+const isOfTransaction = ({ order }: VerifiedReading, { platformTransactionId }: Payment): boolean =>
+  platformTransactionId === null || order.platformTransactionId === platformTransactionId;
 
 /** Applies the notifications that came before their payment was recorded; they are verified again from their bytes. */
 export function applyWaiting(adapters: (payment: Payment) => PlatformAdapter | undefined) {

@@ -67,7 +67,7 @@ const SWEEP_MAX = 200;
 /** Registering an order applies its orphans itself; this is for what it may have missed. */
 const ORPHAN_AGE_MAX_MS = 24 * 3600_000;
 
-/** Applies what waits although its order is recorded. Answers how many that were. */
+/** Applies what waits although its order is recorded. Answers how many that were; rejects, once all were tried, where some could not be. */
 export async function sweepInbox(deps: Deps): Promise<number> {
   const since = new Date(deps.clock.now().getTime() - ORPHAN_AGE_MAX_MS).toISOString();
   const rows = await deps.orm.em.fork().execute<{ id: string; platform: PlatformName; account: string }[]>(
@@ -79,6 +79,9 @@ export async function sweepInbox(deps: Deps): Promise<number> {
     [since],
   );
   const ours = rows.filter(({ platform, account }) => deps.platforms.find(platform, account) !== undefined);
-  for (const { id } of ours) await replayNotification(deps, id);
+  const failures: unknown[] = [];
+  // One that cannot be applied must not keep back those behind it.
+  for (const { id } of ours) await replayNotification(deps, id).catch((error: unknown) => failures.push(error));
+  if (failures.length > 0) throw new AggregateError(failures, `${failures.length} of ${ours.length} waiting notifications could not be applied`);
   return ours.length;
 }

@@ -89,7 +89,7 @@ function joinClosing(
       if (answer.kind !== 'ACCEPTED') {
         payment.recordCall({ reason: `close: ${answer.kind}`, error: answer }, act);
         if (answer.kind === 'UNKNOWN') {
-          joinEvidence(view, payment, { evidence: { class: 'INCONCLUSIVE', at, word: answer.code }, source }, act);
+          joinEvidence(view, payment, { evidence: { class: answer.unmapped === true ? 'UNMAPPED' : 'INCONCLUSIVE', at, word: answer.code }, source }, act);
         }
       } else if (answer.value.result === 'CLOSED') {
         const evidence = { class: 'NEGATIVE_FINAL', status: 'CLOSED', at: answer.value.at, word: 'CLOSED' } as const;

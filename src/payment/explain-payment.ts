@@ -106,7 +106,7 @@ const STATUS_RULES: Record<Exclude<PaymentStatus, 'REVIEW'>, string> = {
   CANCELED: 'it was revoked before anybody paid',
 };
 
-function knownFacts({ open, paid, negative, mismatch, unclear, refundContradiction, exhausted, refundedTotal, resolution }: Facts, currency: string): KnownFact[] {
+function knownFacts({ open, paid, negative, mismatch, unclear, refundContradiction, refundUnclear, exhausted, refundedTotal, refundsElsewhere = {}, resolution }: Facts, currency: string): KnownFact[] {
   const known: KnownFact[] = [];
   const add = (name: string, text: string, at: Date | null, source: EvidenceSource | null = null): number => known.push({ name, text, at, source });
 
@@ -116,8 +116,10 @@ function knownFacts({ open, paid, negative, mismatch, unclear, refundContradicti
   if (mismatch !== undefined) add('mismatch', `${mismatch.reason}: recorded ${mismatch.recorded}, seen ${mismatch.seen}`, mismatch.at);
   if (unclear !== undefined) add('unclear', 'money may have moved', unclear.at);
   if (refundContradiction !== undefined) add('refund_contradiction', `about refund ${refundContradiction.refundId}`, refundContradiction.at);
+  if (refundUnclear !== undefined) add('refund_unclear', `the money of refund ${refundUnclear.refundId} may have moved`, refundUnclear.at);
   if (exhausted !== undefined) add('exhausted', 'the schedule of queries ended', exhausted.at);
   if (refundedTotal !== undefined) add('refunded_total', `the platform has named ${refundedTotal} ${currency} as refunded`, null);
+  for (const [number, { amount }] of Object.entries(refundsElsewhere)) add('refund_elsewhere', `${amount} ${currency} as ${number}, for which there is no room`, null);
   if (resolution !== undefined) add('resolution', `${resolution.decision} by ${resolution.by}`, resolution.at);
   return known;
 }

@@ -21,11 +21,20 @@ export interface Facts {
   readonly unclear?: { readonly at: Date };
   /** The platform confirmed a refund that is FAILED or CANCELED here, or denied one that SUCCEEDED here. */
   readonly refundContradiction?: { readonly at: Date; readonly refundId: string };
+  /** The platform says that the money of an open refund may have moved otherwise than was asked. */
+  readonly refundUnclear?: { readonly at: Date; readonly refundId: string };
   /** The sync schedule ended without an answer. */
   readonly exhausted?: { readonly at: Date };
   /** The largest sum that the platform ever named as refunded so far, in minor units. */
   readonly refundedTotal?: bigint;
+  /** Refunds that the platform confirmed under numbers of somebody else, by these; those that are booked as rows are left out. */
+  readonly refundsElsewhere?: Readonly<Record<string, RefundElsewhere>>;
   readonly resolution?: Resolution;
+}
+
+export interface RefundElsewhere {
+  readonly amount: bigint;
+  readonly platformRefundId: string | null;
 }
 
 export interface PaidFact {
@@ -70,8 +79,8 @@ export interface RefundSums {
 /** The refund rows of one payment, as far as the payment has to know them. */
 export interface RefundBook {
   sums(): RefundSums;
-  /** Books money that was refunded elsewhere as a row of its own. */
-  bookExternal(amount: bigint, act: Act): void;
+  /** Books money that was refunded elsewhere as a row of its own, under the platform's number where that is known. */
+  bookExternal(refund: { readonly amount: bigint; readonly platformRefundNo?: string; readonly platformRefundId?: string | null }, act: Act): void;
 }
 
 export interface Derived {
@@ -99,6 +108,7 @@ export function derive(facts: Facts, refunds: RefundSums): Derived {
   }
 
   if (facts.refundContradiction !== undefined) return review('REFUND_CONTRADICTION');
+  if (facts.refundUnclear !== undefined) return review('MONEY_UNCLEAR');
   const external = externalRefund(facts, refunds);
   if (external !== null) return external;
   if (facts.unclear !== undefined && paid === undefined) return review('MONEY_UNCLEAR');
@@ -121,8 +131,14 @@ export function paidAmount(facts: Facts): bigint {
   return facts.paid?.amount ?? 0n;
 }
 
-/** Money refunded elsewhere: what the platform counts as refunded beyond anything that a refund row can explain. */
+/** Money refunded elsewhere: what the platform counts as refunded, or names one by one, beyond anything that a refund row can explain. */
 export function externalUnallocated(facts: Facts, refunds: RefundSums): bigint {
+  const named = Object.values(facts.refundsElsewhere ?? {}).reduce((sum, { amount }) => sum + amount, 0n);
+  return uncounted(facts, refunds) + named;
+}
+
+/** The part of it that is known from the platform's sum alone. */
+export function uncounted(facts: Facts, refunds: RefundSums): bigint {
   const unexplained = (facts.refundedTotal ?? 0n) - refunds.refunded - refunds.sent - refunds.reversed;
   return unexplained > 0n ? unexplained : 0n;
 }
@@ -135,6 +151,7 @@ export function decisiveFacts(facts: Facts): string[] {
   if (facts.mismatch !== undefined) names.push(`mismatch:${facts.mismatch.reason}:${facts.mismatch.seen}`);
   if (facts.unclear !== undefined) names.push('unclear');
   if (facts.refundContradiction !== undefined) names.push(`refund-contradiction:${facts.refundContradiction.refundId}`);
+  if (facts.refundUnclear !== undefined) names.push(`refund-unclear:${facts.refundUnclear.refundId}`);
   if (facts.exhausted !== undefined) names.push('exhausted');
   return names;
 }
@@ -201,6 +218,25 @@ export function joinRefundContradiction(facts: Facts, contradiction: NonNullable
     if (+known.at === +contradiction.at && known.refundId <= contradiction.refundId) return facts;
   }
   return { ...facts, refundContradiction: contradiction };
+}
+
+export function joinRefundUnclear(facts: Facts, unclear: NonNullable<Facts['refundUnclear']>): Facts {
+  return facts.refundUnclear !== undefined && facts.refundUnclear.at <= unclear.at ? facts : { ...facts, refundUnclear: unclear };
+}
+
+export function withoutRefundUnclear({ refundUnclear: _ended, ...facts }: Facts): Facts {
+  return facts;
+}
+
+/** A number is one refund, however often it is named. */
+export function joinRefundElsewhere(facts: Facts, platformRefundNo: string, refund: RefundElsewhere): Facts {
+  if (facts.refundsElsewhere?.[platformRefundNo] !== undefined) return facts;
+  return { ...facts, refundsElsewhere: { ...facts.refundsElsewhere, [platformRefundNo]: refund } };
+}
+
+export function withoutRefundElsewhere({ refundsElsewhere = {}, ...facts }: Facts, platformRefundNo: string): Facts {
+  const { [platformRefundNo]: _booked, ...rest } = refundsElsewhere;
+  return Object.keys(rest).length === 0 ? facts : { ...facts, refundsElsewhere: rest };
 }
 
 export function joinRefundedTotal(facts: Facts, refundedTotal: bigint): Facts {

@@ -14,15 +14,21 @@ import {
   joinPaid,
   joinRefundContradiction,
   joinRefundedTotal,
+  joinRefundElsewhere,
+  joinRefundUnclear,
   joinResolution,
   joinUnclear,
   NO_FACTS,
   paidAmount,
   resolutionOf,
   sayTheSame,
+  uncounted,
+  withoutRefundElsewhere,
+  withoutRefundUnclear,
   type EvidenceSource,
   type Facts,
   type RefundBook,
+  type RefundElsewhere,
   type Resolution,
 } from './facts.js';
 import { FactsType } from './facts-type.js';
@@ -208,7 +214,7 @@ export class Payment extends schema.class {
     this.lastEvidenceSource = source;
     if (source === 'QUERY') this.queryFailure = null;
     if (source === 'QUERY' || source === 'NOTIFICATION' || source === 'SETTLEMENT_BILL') this.lastVerifiedAt = act.at;
-    if (evidence.class === 'PAID' && !evidence.refundable) this.refundAllowed = false;
+    if (evidence.class === 'PAID' && !evidence.refundable) this.endRefunds();
     const outcome = this.join(facts, refunds, act, { ...text, isRepetition: source === 'QUERY' && isSameWord && sayTheSame(this.facts, facts) });
     if (evidence.class === 'PAID' && evidence.defective === true) this.flag('DEFECTIVE_SUCCESS', `platform says ${evidence.word}`, act);
     return outcome;
@@ -256,6 +262,29 @@ export class Payment extends schema.class {
     return this.join(facts, refunds, act, { kind: 'EVIDENCE', refundId, reason });
   }
 
+  /** The money of an open refund may have moved otherwise than was asked. */
+  unclearRefund(refundId: string, report: { at: Date; word: string }, refunds: RefundBook, act: Act): ApplyOutcome {
+    const facts = joinRefundUnclear(this.facts, { at: report.at, refundId });
+    return this.join(facts, refunds, act, { kind: 'EVIDENCE', refundId, reason: `platform says ${report.word}`, occurredAt: report.at });
+  }
+
+  /** What was unclear about a refund has been settled; seen with the next settling. */
+  clearRefund(refundId: string): void {
+    if (this.facts.refundUnclear?.refundId === refundId) this.facts = withoutRefundUnclear(this.facts);
+  }
+
+  /** The platform confirmed a refund under a number that nobody here knows: money returned elsewhere. */
+  joinRefundElsewhere(platformRefundNo: string, refund: RefundElsewhere & { at: Date }, source: EvidenceSource, refunds: RefundBook, act: Act): ApplyOutcome {
+    const { amount, platformRefundId, at } = refund;
+    return this.join(joinRefundElsewhere(this.facts, platformRefundNo, { amount, platformRefundId }), refunds, act, {
+      kind: 'EVIDENCE',
+      source,
+      reason: 'refunded elsewhere',
+      occurredAt: at,
+      evidence: { amount: `${amount} ${this.currency}`, platform_refund_no: platformRefundNo },
+    });
+  }
+
   /** A refund was confirmed with another amount than was asked for. */
   mismatchRefund(refundId: string, recorded: bigint, seen: bigint, refunds: RefundBook, act: Act): ApplyOutcome {
     const facts = joinMismatch(this.facts, {
@@ -270,6 +299,11 @@ export class Payment extends schema.class {
   /** Brings amounts and status up to date after a refund row changed. Returns whether the visible payment changed. */
   settleRefunds(refunds: RefundBook, act: Act, text: LogText): boolean {
     return this.settle(refunds, act, text);
+  }
+
+  /** The platform refuses every further refund of it; what is under way goes on. */
+  endRefunds(): void {
+    this.refundAllowed = false;
   }
 
   /** Something about the payment that changed nothing visible. */
@@ -441,12 +475,20 @@ export class Payment extends schema.class {
     return true;
   }
 
-  /** Money refunded elsewhere becomes a refund row once every refund of ours is final and it fits beside them. */
+  /** Money refunded elsewhere becomes a refund row where it fits; what only a sum tells of, once every refund of ours is final. */
   private fitExternalRefund(refunds: RefundBook, act: Act): void {
+    const paid = paidAmount(this.facts);
+    for (const [platformRefundNo, refund] of Object.entries(this.facts.refundsElsewhere ?? {})) {
+      const { refunded, reserved } = refunds.sums();
+      if (refunded + reserved + refund.amount > paid) continue;
+      refunds.bookExternal({ ...refund, platformRefundNo }, act);
+      this.facts = withoutRefundElsewhere(this.facts, platformRefundNo);
+    }
+
     const sums = refunds.sums();
-    const external = externalUnallocated(this.facts, sums);
-    if (external === 0n || sums.reserved > 0n || sums.refunded + external > paidAmount(this.facts)) return;
-    refunds.bookExternal(external, act);
+    const external = uncounted(this.facts, sums);
+    if (external === 0n || sums.reserved > 0n || sums.refunded + external > paid) return;
+    refunds.bookExternal({ amount: external }, act);
   }
 
   private append(act: Act, text: LogText, change: { from: PaymentStatus | null; versioned: boolean } | null = null): void {

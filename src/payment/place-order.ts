@@ -65,7 +65,7 @@ function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout
   };
   payment.recordCall({ reason: `placing the order: ${outcome.kind}`, error: outcome }, act);
   if (outcome.kind === 'UNKNOWN') {
-    joinEvidence(view, payment, { evidence: { class: 'INCONCLUSIVE', at, word: outcome.code }, source }, act);
+    joinEvidence(view, payment, { evidence: { class: outcome.unmapped === true ? 'UNMAPPED' : 'INCONCLUSIVE', at, word: outcome.code }, source }, act);
     askAbout();
   }
   if (outcome.kind !== 'REJECTED') return;

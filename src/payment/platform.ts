@@ -64,8 +64,8 @@ export type CallOutcome<T> =
    * may have moved nevertheless.
    */
   | (Failure & { readonly kind: 'REJECTED'; readonly meaning: 'FINAL' | 'QUERY' | 'CONFLICT' | 'MONEY_UNCLEAR' })
-  /** It may or may not have been done: time-out, 5xx, HTML, bad or missing signature. */
-  | (Failure & { readonly kind: 'UNKNOWN' })
+  /** It may or may not have been done: time-out, 5xx, HTML, bad or missing signature, or a proven word that has no mapping. */
+  | (Failure & { readonly kind: 'UNKNOWN'; readonly unmapped?: boolean })
   /** Nothing was sent. */
   | (Failure & { readonly kind: 'UNREACHABLE' })
   /** Refused at the door, not done; later. */
@@ -125,7 +125,7 @@ export interface RefundIdentity {
   readonly platformRefundNo: string;
   /** When the refund was recorded: the platform time of refunds that are identified by it. */
   readonly createdAt: Date;
-  /** When the refund was last sent; null when it never was. */
+  /** When the refund was last sent, before the call at hand; null when it never was. */
   readonly sentAt: Date | null;
 }
 
@@ -186,6 +186,8 @@ export interface RefundReport {
   readonly moneyUnclear?: boolean;
   /** The platform used a word that has no mapping. */
   readonly unmapped?: boolean;
+  /** The platform refuses every refund of the payment from now on. */
+  readonly irrefundable?: boolean;
 }
 
 export interface Delivery {

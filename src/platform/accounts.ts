@@ -141,7 +141,7 @@ const SIMULATOR_EXPONENT = 65_539n;
 
 /** What must not be in production: an address of this machine, or a key of a simulator. */
 export function simulatedParts(account: Account): string[] {
-  const local = account.urls.filter((url) => /^(localhost|127\.|\[::1\]|0\.0\.0\.0)/.test(new URL(url).hostname));
+  const local = account.urls.filter((url) => /^(localhost\.?$|.*\.localhost\.?$|127\.|0\.0\.0\.0$|\[::1?\]|\[::ffff:7f)/.test(new URL(url).hostname));
   const marked = account.keys.some((key) => key.asymmetricKeyDetails?.publicExponent === SIMULATOR_EXPONENT);
   return [...local.map((url) => `${url} is on this machine, so a simulator's`), ...(marked ? ['one of its keys is a simulator\'s'] : [])];
 }

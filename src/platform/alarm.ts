@@ -11,6 +11,7 @@ export function alarming(adapter: PlatformAdapter, log: Logger): PlatformAdapter
     if (heard.kind === 'MISCONFIGURED') {
       log.warn({ platform, account, operation, code: heard.code, said: heard.message }, 'the platform refused a call for a fault of ours');
     }
+    if (heard.kind === 'UNKNOWN' && heard.unmapped === true) unmapped(operation, heard.code);
     return heard;
   };
   const report = (operation: string, heard: RefundReport): RefundReport => {

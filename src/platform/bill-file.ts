@@ -3,7 +3,7 @@ import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
+import { Duplex, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import yauzl from 'yauzl';
@@ -27,7 +27,8 @@ export class BillFolder implements AsyncDisposable {
   /** Writes a stream to a file of the folder, by way of any transforms, and answers its path. */
   async store(name: string, source: AsyncIterable<Uint8Array>, ...through: NodeJS.ReadWriteStream[]): Promise<string> {
     const path = this.path(name);
-    await pipeline([Readable.from(bounded(source)), ...through, createWriteStream(path)]);
+    // What counts is what comes out: a small file may unpack into a very large one.
+    await pipeline([Readable.from(source), ...through, Duplex.from(bounded), createWriteStream(path)]);
     return path;
   }
 

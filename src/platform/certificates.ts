@@ -22,10 +22,10 @@ export function isIssuedUnder(
   return false;
 }
 
-/** Without throwing for keys of kinds that this runtime does not know. */
+/** Only an authority issues, whatever its certificate was issued under. Without throwing for keys of kinds that this runtime does not know. */
 function hasIssued(issuer: X509Certificate, subject: X509Certificate): boolean {
   try {
-    return subject.checkIssued(issuer) && subject.verify(issuer.publicKey);
+    return issuer.ca && subject.checkIssued(issuer) && subject.verify(issuer.publicKey);
   } catch {
     return false;
   }

@@ -6,7 +6,8 @@ export type Parameters = Readonly<Record<string, string>>;
 
 /**
  * A form body as parameters: decoded once (a value may legally contain `%`), in UTF-8, every name at most once. Null where it is
- * anything else; what cannot be read in exactly one way is not read at all.
+ * anything else; what cannot be read in exactly one way is not read at all. Empty ones are left out: no signature covers them, so that
+ * anybody could have added them.
  */
 export function parseForm(body: Buffer): Parameters | null {
   const parameters = new Map<string, string>();
@@ -19,7 +20,7 @@ export function parseForm(body: Buffer): Parameters | null {
     if (name === null || value === null || name === '' || parameters.has(name)) return null;
     parameters.set(name, value);
   }
-  return Object.fromEntries(parameters);
+  return Object.fromEntries([...parameters].filter(([, value]) => value !== ''));
 }
 
 /** The text that both platforms sign: names sorted, values as they are, without empty ones. */

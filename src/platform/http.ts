@@ -23,6 +23,8 @@ const CALL_MAX_MS = 15_000;
 const ANSWER_MAX_BYTES = 1024 * 1024;
 /** Nothing left this machine, or nothing was there to take it. */
 const NOT_SENT = new Set(['ECONNREFUSED', 'ENOTFOUND', 'EAI_AGAIN', 'EHOSTUNREACH', 'ENETUNREACH', 'UND_ERR_CONNECT_TIMEOUT']);
+/** What a connection may say of itself after it has taken a call. */
+const ON_THE_WAY = new Set(['read', 'write']);
 
 export async function exchange(request: HttpCall, call: Call): Promise<HttpAnswer | HttpFailure> {
   try {
@@ -71,18 +73,18 @@ async function readBody(response: Response): Promise<Buffer> {
 }
 
 export function transportFailure(error: unknown): HttpFailure {
-  const code = transportCode(error);
-  if (NOT_SENT.has(code)) return { kind: 'UNREACHABLE', code, message: 'the platform cannot be reached' };
+  const { code, syscall } = transportCause(error);
+  if (NOT_SENT.has(code) && !ON_THE_WAY.has(syscall)) return { kind: 'UNREACHABLE', code, message: 'the platform cannot be reached' };
   return { kind: 'UNKNOWN', code, message: 'the call ended without an answer' };
 }
 
-function transportCode(error: unknown): string {
+function transportCause(error: unknown): { readonly code: string; readonly syscall: string } {
   const seen: unknown[] = [];
   for (let cause = error; typeof cause === 'object' && cause !== null && seen.length < 8; ) {
     seen.push(cause);
-    if ('code' in cause && typeof cause.code === 'string') return cause.code;
-    if ('name' in cause && (cause.name === 'TimeoutError' || cause.name === 'AbortError')) return 'TIMEOUT';
+    if ('code' in cause && typeof cause.code === 'string') return { code: cause.code, syscall: 'syscall' in cause ? String(cause.syscall) : '' };
+    if ('name' in cause && (cause.name === 'TimeoutError' || cause.name === 'AbortError')) return { code: 'TIMEOUT', syscall: '' };
     cause = 'cause' in cause ? cause.cause : null;
   }
-  return 'NO_ANSWER';
+  return { code: 'NO_ANSWER', syscall: '' };
 }

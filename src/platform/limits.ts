@@ -3,7 +3,19 @@
  * number of calls at a time, a pause after "too many", and a circuit breaker, the last two for each operation. Calls that it does not
  * let through were never sent, and say so. It repeats nothing.
  */
-import { bulkhead, BulkheadRejectedError, BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, ExponentialBackoff, handleWhenResult, wrap, type IPolicy } from 'cockatiel';
+import {
+  BrokenCircuitError,
+  bulkhead,
+  BulkheadRejectedError,
+  circuitBreaker,
+  CircuitState,
+  ConsecutiveBreaker,
+  ExponentialBackoff,
+  handleWhenResult,
+  TaskCancelledError,
+  wrap,
+  type IPolicy,
+} from 'cockatiel';
 import type { Call, Failure, PlatformAdapter, RefundReport } from '../payment/platform.js';
 
 export interface Limits {
@@ -68,7 +80,7 @@ class Guard {
   private pauses = 0;
 
   constructor(gate: ReturnType<typeof bulkhead>, private readonly bucket: TokenBucket) {
-    this.breaker = circuitBreaker(handleWhenResult((result) => isSilence(codeOf(result))), {
+    this.breaker = circuitBreaker(handleWhenResult((outcome) => (outcome as Waited<unknown>).isSilence), {
       breaker: new ConsecutiveBreaker(FAILURES_MAX),
       halfOpenAfter: new ExponentialBackoff(OPEN_MS),
     });
@@ -84,10 +96,13 @@ class Guard {
     if (now < this.pausedUntil) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls', heldBack: true });
     if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: 'RATE', message: 'more calls a second than are configured', heldBack: true });
     try {
-      const result = await this.policy.execute(run, call.signal);
+      const { result } = await this.policy.execute(async () => await waited(run, call.signal), call.signal);
       this.pauseAfter(result, now);
       return result;
     } catch (error) {
+      if (error instanceof TaskCancelledError) {
+        return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'the time of the call was over before its turn came', heldBack: true });
+      }
       if (error instanceof BrokenCircuitError) return refused({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately', heldBack: true });
       if (error instanceof BulkheadRejectedError) return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'too many calls at a time', heldBack: true });
       throw error;
@@ -97,9 +112,27 @@ class Guard {
   /** Longer with each refusal in a row, and anywhere below that, so that what was refused together does not come back together. */
   private pauseAfter(result: unknown, now: number): void {
     const limitedAtTheDoor = kindOf(result) === 'RATE_LIMITED' || codeOf(result) === 'HTTP_429';
+    // Calls that were under way together are refused together: that is one refusal.
+    if (now < this.pausedUntil) return;
     this.pauses = limitedAtTheDoor ? this.pauses + 1 : 0;
     if (limitedAtTheDoor) this.pausedUntil = now + Math.random() * Math.min(PAUSE_MIN_MS * 2 ** (this.pauses - 1), PAUSE_MAX_MS);
   }
+}
+
+/** What a call brought, and whether it shows that the platform does not answer. */
+interface Waited<T> {
+  readonly result: T;
+  readonly isSilence: boolean;
+}
+
+/** Somebody who does not wait this long has not found out whether the platform answers. */
+const PATIENCE_MS = 2_000;
+
+async function waited<T>(run: () => Promise<T>, signal: AbortSignal): Promise<Waited<T>> {
+  const began = performance.now();
+  const result = await run();
+  const gaveUp = signal.aborted && performance.now() - began < PATIENCE_MS;
+  return { result, isSilence: isSilence(codeOf(result)) && !gaveUp };
 }
 
 /** Refills with time; holds one second's worth. */

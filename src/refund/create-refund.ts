@@ -7,7 +7,7 @@ import type { Payment, PaymentId } from '../payment/payment.js';
 import type { Act, Actor } from '../payment/payment-log.js';
 import { isPaid } from '../payment/payment-status.js';
 import { Refund, type RefundId } from './refund.js';
-import { sendRefund } from './send-refund.js';
+import { driveRefund, sendRefund } from './send-refund.js';
 
 export interface CreateRefund {
   readonly request: RequestOf;
@@ -62,7 +62,8 @@ export async function createRefund(
   );
 
   if (deps.platforms.find(reserved.payment.platform, reserved.payment.merchantAccount) === undefined) return reserved;
-  const sent = await sendRefund(deps, reserved.payment.id, reserved.refund.id);
+  const { payment, refund } = reserved;
+  const sent = reserved.replayed && refund.isAsked ? await driveRefund(deps, payment, refund) : await sendRefund(deps, payment.id, refund.id);
   return { ...sent, replayed: reserved.replayed };
 }
 

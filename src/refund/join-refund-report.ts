@@ -3,6 +3,7 @@ import type { Payment } from '../payment/payment.js';
 import type { RefundReport } from '../payment/platform.js';
 import type { PaymentRefunds } from './payment-refunds.js';
 import type { Refund, RefundOutcome, RefundReportSource } from './refund.js';
+import { isOpenRefund } from './refund-status.js';
 
 /** Joins what the platform says about one refund, and brings the payment's money up to date in the same unit of work. */
 export function joinRefundReport(
@@ -14,9 +15,8 @@ export function joinRefundReport(
   const { payment, refunds, refund } = target;
   const before = refund.status;
   const outcome = refund.apply(report, source, act.at);
-  if (report.moneyUnclear === true) {
-    payment.joinEvidence({ class: 'MONEY_UNCLEAR', at: report.at, word: report.word }, source, refunds, act);
-  }
+  if (!isOpenRefund(refund.status)) payment.clearRefund(refund.id);
+  else if (report.moneyUnclear === true) payment.unclearRefund(refund.id, report, refunds, act);
 
   if (outcome === 'AMOUNT_MISMATCH') {
     payment.mismatchRefund(refund.id, refund.amount, report.amount ?? 0n, refunds, act);
@@ -27,6 +27,7 @@ export function joinRefundReport(
     return outcome;
   }
 
+  if (report.irrefundable === true && refund.status === 'FAILED') payment.endRefunds();
   const text = {
     kind: 'REFUND_CHANGED',
     source,

@@ -39,7 +39,7 @@ export class PaymentRefunds implements RefundBook {
     this.persist(refund);
   }
 
-  bookExternal(amount: bigint, act: Act): void {
-    this.add(Refund.external(this.payment, { id: uuidv7(act.at), amount, reason: 'refunded elsewhere' }, act.at));
+  bookExternal(refund: Parameters<RefundBook['bookExternal']>[0], act: Act): void {
+    this.add(Refund.external(this.payment, { id: uuidv7(act.at), reason: 'refunded elsewhere', ...refund }, act.at));
   }
 }

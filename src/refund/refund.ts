@@ -4,7 +4,7 @@ import { DomainError } from '../payment/errors.js';
 import { platformNumber } from '../payment/ids.js';
 import type { Money } from '../payment/money.js';
 import type { Payment } from '../payment/payment.js';
-import type { NewRefund, RefundIdentity, RefundReport } from '../payment/platform.js';
+import type { Failure, NewRefund, RefundIdentity, RefundReport } from '../payment/platform.js';
 import { isLegalRefundTransition, isOpenRefund, type RefundStatus } from './refund-status.js';
 
 export type RefundId = string & { readonly brand?: 'RefundId' };
@@ -78,12 +78,17 @@ export class Refund extends schema.class {
   /** Money that was refunded elsewhere. */
   static external(
     payment: Payment,
-    fields: { id: RefundId; amount: bigint; reason: string; platformRefundNo?: string | null },
+    {
+      platformRefundNo,
+      platformRefundId = null,
+      ...fields
+    }: { id: RefundId; amount: bigint; reason: string; platformRefundNo?: string | null; platformRefundId?: string | null },
     at: Date,
   ): Refund {
-    const { platformRefundNo, ...rest } = fields;
-    return Object.assign(Refund.create(payment, rest, at), {
-      ...(platformRefundNo == null ? {} : { platformRefundNo }),
+    const refund = Refund.create(payment, fields, at);
+    return Object.assign(refund, {
+      platformRefundNo: platformRefundNo ?? refund.platformRefundNo,
+      platformRefundId,
       external: true,
       status: 'SUCCEEDED',
       succeededAt: at,
@@ -97,6 +102,16 @@ export class Refund extends schema.class {
   /** Whether another process may be sending it right now. */
   isBeingSent(at: Date): boolean {
     return this.sendingUntil !== null && this.sendingUntil > at;
+  }
+
+  /** A notification denied what succeeded here; whether that stands is a question for a query. */
+  get isDenied(): boolean {
+    return this.status === 'SUCCEEDED' && this.failureCode !== null;
+  }
+
+  /** Whether the platform is to be asked about it. */
+  get isAsked(): boolean {
+    return !this.external && (isOpenRefund(this.status) || this.isDenied);
   }
 
   /** Whether it may be sent now: never sent, or to be sent again under its number, and nobody else is at it. */
@@ -150,13 +165,14 @@ export class Refund extends schema.class {
     const target = this.targetOf(report, source);
 
     if (target === null || target === this.status) {
-      if (isOpenRefund(this.status)) this.remember(report, at);
+      if (isOpenRefund(this.status)) this.remember(report, target, at);
+      else if (target === 'SUCCEEDED' && source === 'QUERY') this.setFailure(null);
       return 'UNCHANGED';
     }
-    if (!isLegalRefundTransition(this.status, target)) {
-      return this.contradicts(target, source) ? 'CONTRADICTION' : 'UNCHANGED';
-    }
-    this.remember(report, at);
+    // What could not be delivered was taken in.
+    if (target === 'ABNORMAL' && this.status === 'CREATED') this.moveTo('SUBMITTED', at);
+    if (!isLegalRefundTransition(this.status, target)) return this.contradict(target, report, source);
+    this.remember(report, target, at);
     if (target === 'SUCCEEDED') this.succeededAt = report.at;
     this.moveTo(target, at);
     return 'CHANGED';
@@ -186,17 +202,29 @@ export class Refund extends schema.class {
   }
 
   /** A success of what failed here, or a failure of what succeeded here; a notification of the latter only asks for a query. */
-  private contradicts(target: RefundStatus, source: RefundReportSource): boolean {
-    if (this.status === 'FAILED' || this.status === 'CANCELED') return target === 'SUCCEEDED';
-    return this.status === 'SUCCEEDED' && source === 'QUERY' && (target === 'FAILED' || target === 'ABNORMAL');
+  private contradict(target: RefundStatus, report: RefundReport, source: RefundReportSource): RefundOutcome {
+    if (this.status === 'FAILED' || this.status === 'CANCELED') return target === 'SUCCEEDED' ? 'CONTRADICTION' : 'UNCHANGED';
+    const denied = this.status === 'SUCCEEDED' && (target === 'FAILED' || target === 'ABNORMAL');
+    if (!denied || source === 'SYNC_REPLY') return 'UNCHANGED';
+    if (source === 'QUERY') {
+      this.setFailure(null);
+      return 'CONTRADICTION';
+    }
+    this.setFailure(report.failure ?? { code: report.word, message: '' });
+    return 'UNCHANGED';
   }
 
-  private remember(report: RefundReport, at: Date): void {
-    this.retry = report.retry;
+  private remember(report: RefundReport, target: RefundStatus | null, at: Date): void {
+    // A refusal that no query has confirmed uses up no number: an earlier send may stand.
+    this.retry = report.status === 'FAILED' && target === 'UNKNOWN' ? 'SAME_NUMBER' : report.retry;
     this.platformRefundId = report.platformRefundId ?? this.platformRefundId;
-    this.failureCode = report.failure?.code ?? null;
-    this.failureMessage = report.failure?.message ?? null;
+    this.setFailure(report.failure);
     this.updatedAt = at;
+  }
+
+  private setFailure(failure: Failure | null): void {
+    this.failureCode = failure?.code ?? null;
+    this.failureMessage = failure?.message ?? null;
   }
 
   private moveTo(target: RefundStatus, at: Date): boolean {

@@ -21,9 +21,10 @@ export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: Ref
     decide: (view): Located & { order: NewRefund | null } => {
       const { payment, refund } = locate(view, paymentId, refundId);
       if (!refund.canSend(at)) return { payment, refund, order: null };
+      const { sentAt } = refund;
       refund.markSending({ at, until: new Date(at.getTime() + SENDING_MS) });
       view.syncDue(payment, new Date(at.getTime() + SENDING_MS));
-      return { payment, refund, order: refund.order(payment) };
+      return { payment, refund, order: { ...refund.order(payment), sentAt } };
     },
   });
   if (marked.order === null) return marked;
@@ -33,8 +34,20 @@ export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: Ref
   return await joinReport(deps, { paymentId, refundId }, report, 'SYNC_REPLY');
 }
 
+/** One look at a refund that is not settled: what is in doubt is asked, what was never sent or not taken in is sent. */
+export async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Located> {
+  if (refund.isBeingSent(deps.clock.now())) return { payment, refund };
+  if (refund.attempts === 0) return await sendRefund(deps, payment.id, refund.id);
+
+  const settled = refund.sendingUntil === null ? { payment, refund } : await giveUpSending(deps, payment.id, refund.id);
+  // Asked before it is sent again, but for what was refused at the door: the first send may have been taken in.
+  const isRefused = settled.refund.status === 'CREATED' && settled.refund.retry === 'SAME_NUMBER';
+  const asked = isRefused ? settled : await queryRefund(deps, settled.payment, settled.refund);
+  return asked.refund.canSend(deps.clock.now()) ? await sendRefund(deps, payment.id, refund.id) : asked;
+}
+
 /** Asks the platform about a refund that was sent. */
-export async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Located> {
+async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Located> {
   const identity: RefundIdentity = refund.identity(payment);
   const call = { at: deps.clock.now(), signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) };
   const report = await adapterOf(deps, payment).queryRefund(identity, call);
@@ -42,7 +55,7 @@ export async function queryRefund(deps: Deps, payment: Payment, refund: Refund):
 }
 
 /** A mark that expired without an outcome turns into UNKNOWN: its sender is gone and nobody can tell what happened. */
-export async function giveUpSending(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Located> {
+async function giveUpSending(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Located> {
   return await deps.work.run({
     payments: [paymentId],
     decide: (view) => {

@@ -8,7 +8,7 @@ import { Payment } from '../payment/payment.js';
 import type { PlatformAdapter } from '../payment/platform.js';
 import { Refund } from '../refund/refund.js';
 import { claimDue, nextDueAt, release, type Claim, type Release } from './claims.js';
-import { nextLook, spread } from './schedule.js';
+import { isOverdue, nextLook, spread } from './schedule.js';
 import { syncPayment } from './sync-payment.js';
 
 /** Looked at at a time. */
@@ -106,6 +106,7 @@ export class Lane {
       const next = looked.heldBack
         ? new Date(clock.now().getTime() + spread(HELD_BACK_MS))
         : nextLook({ ...looked, attempts: claim.attempts, now: clock.now() }, this.adapter.paces);
+      this.warnOfOverdue(looked.refunds);
       this.giveBack({ claim, next, counts: !looked.heldBack });
     } catch (error) {
       this.log.warn({ err: error, payment_id: claim.paymentId }, 'sync of a payment failed');
@@ -113,6 +114,14 @@ export class Lane {
       this.giveBack({ claim, next, counts: true });
     } finally {
       this.inHand -= 1;
+    }
+  }
+
+  private warnOfOverdue(refunds: readonly Refund[]): void {
+    for (const refund of refunds) {
+      if (!isOverdue(refund, this.deps.clock.now())) continue;
+      const { id: refund_id, paymentId: payment_id, status, failureCode: code, createdAt: since } = refund;
+      this.log.warn({ payment_id, refund_id, status, code, since }, 'a refund is still open; its reservation is held');
     }
   }
 

@@ -4,7 +4,6 @@ import { NOT_FOUND_MARGIN_MS } from '../payment/payment.js';
 import { isOpen, isSettled } from '../payment/payment-status.js';
 import type { Paces } from '../payment/platform.js';
 import type { Refund } from '../refund/refund.js';
-import { isOpenRefund } from '../refund/refund-status.js';
 
 const SECOND = 1_000;
 const HOUR = 3_600_000;
@@ -29,7 +28,7 @@ export function nextLook({ payment, refunds, attempts, now }: Look, paces: Paces
   const delays: number[] = [];
   if (isOpen(payment.status)) delays.push(stepOf(payment.status === 'UNKNOWN' ? paces.unknown : paces.open, attempts));
   if (payment.status === 'REVIEW' && ENDS_BY_ITSELF.includes(payment.reviewReason!)) delays.push(stepOf(REVIEW_MS, attempts));
-  if (refunds.some((refund) => isOpenRefund(refund.status) && !refund.external)) delays.push(stepOf(paces.refund, attempts));
+  if (refunds.some((refund) => refund.isAsked)) delays.push(stepOf(paces.refund, attempts));
   if (delays.length === 0) return null;
 
   const paced = now.getTime() + spread(Math.min(...delays));
@@ -43,6 +42,13 @@ export function isExhausted(payment: Payment, now: Date): boolean {
   const since = payment.expireAt ?? payment.createdAt;
   return now.getTime() > since.getTime() + GIVE_UP_MS;
 }
+
+/** Cards take up to three days; what is open for longer will not be settled by waiting. */
+const OVERDUE_MS = 4 * 24 * HOUR;
+
+/** Whether a refund goes on being asked about without hope that the platform settles it by itself. */
+export const isOverdue = (refund: Refund, now: Date): boolean =>
+  refund.isAsked && refund.sentAt !== null && now.getTime() > refund.createdAt.getTime() + OVERDUE_MS;
 
 /** Half to one and a half of it, so that what came due together, as after an outage, does not stay together. */
 export const spread = (delayMs: number): number => delayMs * (0.5 + Math.random());

@@ -6,8 +6,7 @@ import { isOpen } from '../payment/payment-status.js';
 import { placeOrder } from '../payment/place-order.js';
 import { queryPayment } from '../payment/query-payment.js';
 import type { Refund } from '../refund/refund.js';
-import { isOpenRefund } from '../refund/refund-status.js';
-import { giveUpSending, queryRefund, sendRefund } from '../refund/send-refund.js';
+import { driveRefund } from '../refund/send-refund.js';
 import { isExhausted } from './schedule.js';
 
 const WORKER = { type: 'WORKER', id: 'sync' } as const;
@@ -24,7 +23,7 @@ export async function syncPayment(deps: Deps, read: { payment: Payment; refunds:
   let { payment } = read;
   const refunds: Refund[] = [];
   for (const refund of read.refunds) {
-    const driven = isOpenRefund(refund.status) && !refund.external ? await driveRefund(deps, payment, refund) : { payment, refund };
+    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund };
     payment = driven.payment;
     refunds.push(driven.refund);
   }
@@ -64,17 +63,6 @@ function exhaust(deps: Deps, { id }: Payment): Promise<Payment> {
       return locked;
     },
   });
-}
-
-async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<{ payment: Payment; refund: Refund }> {
-  const now = deps.clock.now();
-  if (refund.isBeingSent(now)) return { payment, refund };
-  if (refund.attempts === 0) return await sendRefund(deps, payment.id, refund.id);
-
-  const settled = refund.sendingUntil === null ? { payment, refund } : await giveUpSending(deps, payment.id, refund.id);
-  // Asked before it is sent again: the first send may have been taken in.
-  const asked = settled.refund.status === 'CREATED' ? settled : await queryRefund(deps, settled.payment, settled.refund);
-  return asked.refund.canSend(deps.clock.now()) ? await sendRefund(deps, payment.id, refund.id) : asked;
 }
 
 /** A platform that took no call is no failure of the look: what it said is in the log, and the schedule goes on. */

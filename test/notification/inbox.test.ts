@@ -136,3 +136,72 @@ test('a flood of forgeries is refused and counted, and only a sample of it is ke
   expect(after.quarantined - before.quarantined).toBeLessThan(400n);
   await until(async () => (await inbox({ status: N.NOTIFICATION_STATUS_QUARANTINED, pageSize: 500 })).length > 100);
 });
+
+test('one that cannot be applied keeps back none of those that wait behind it', async () => {
+  const [held, free] = [number(), number()];
+  const outsider = new pg.Client(database.url);
+  outsider.on('error', () => undefined);
+  await outsider.connect();
+  const ids = await Promise.all([held, free].map(async (one) => (await register(one)).paymentId));
+  await outsider.query('begin');
+  await outsider.query('select 1 from payment where id = any($1) for update', [ids]);
+  for (const one of [held, free]) await tell(wechat.paid(one));
+  expect(await inbox({ status: N.NOTIFICATION_STATUS_STORED })).toHaveLength(2);
+  await outsider.query('rollback');
+  await outsider.query('begin');
+  await outsider.query('select 1 from payment where id = $1 for update', [ids[0]]);
+
+  await expect(sweepInbox(service.app.deps)).rejects.toThrow('1 of 2 waiting notifications could not be applied');
+  expect([(await read(held)).status, (await read(free)).status]).toEqual([S.PAYMENT_STATUS_PENDING, S.PAYMENT_STATUS_SUCCEEDED]);
+  await outsider.query('rollback');
+  await outsider.end();
+  expect(await sweepInbox(service.app.deps)).toBe(1);
+});
+
+test("another service's refund, told before its payment, after it, and twice, is one refund of the payment", async () => {
+  const one = number();
+  const payment = await register(one);
+  expect(await tell(wechat.refunded(one, { outRefundNo: 'E1', amount: 500n, status: 'SUCCESS' }))).toBe(200);
+  expect((await read(one)).status).toBe(S.PAYMENT_STATUS_REVIEW);
+  await tell(wechat.paid(one));
+  expect(await read(one)).toMatchObject({ status: S.PAYMENT_STATUS_PARTIALLY_REFUNDED, refundedAmount: yuan(500n) });
+  await tell(wechat.refunded(one, { outRefundNo: 'E1', amount: 500n, status: 'SUCCESS' }));
+  await tell(wechat.refunded(one, { outRefundNo: 'E2', amount: 8_388n, status: 'SUCCESS' }));
+  await tell(wechat.refunded(one, { outRefundNo: 'E3', amount: 1n, status: 'ABNORMAL' }));
+  expect(await read(one)).toMatchObject({ status: S.PAYMENT_STATUS_REFUNDED, refundedAmount: yuan(8_888n), paidAmount: yuan(8_888n) });
+  expect(await service.operations.verifyPaymentLog({ paymentId: payment.paymentId })).toMatchObject({ valid: true });
+});
+
+test('a notification that denies a refund which succeeded has it asked about', async () => {
+  const one = number();
+  const { paymentId } = await register(one);
+  await tell(wechat.paid(one));
+  const refund = { outRefundNo: 'E1', amount: 500n };
+  await tell(wechat.refunded(one, { ...refund, status: 'SUCCESS' }));
+  const due = (): Promise<unknown[]> => service.app.deps.orm.em.fork().execute('select 1 from payment_sync where payment_id = ?', [paymentId]);
+  await service.app.deps.orm.em.fork().execute(`update refund set external = false, attempts = 1, sent_at = now() where payment_id = ?`, [paymentId]);
+  await service.app.deps.orm.em.fork().execute('delete from payment_sync where payment_id = ?', [paymentId]);
+  await tell(wechat.refunded(one, { ...refund, status: 'ABNORMAL' }));
+  expect(await due()).toHaveLength(1);
+  expect((await read(one)).status).toBe(S.PAYMENT_STATUS_PARTIALLY_REFUNDED);
+  // Nobody answers at its address: it stays a question.
+  await service.app.worker.runOnce();
+  expect(await due()).toHaveLength(1);
+});
+
+test('a quarantine that is full of old attempts makes room for new ones', async () => {
+  const em = service.app.deps.orm.em.fork();
+  await em.execute(
+    `insert into notification (id, platform, merchant_account, content_hash, status, platform_order_time, why, headers, body, deliveries, received_at)
+     select ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'ALIPAY', 'old', n::text, 'QUARANTINED', '', 'old', '{}', '', 1, now() - interval '2 days' from generate_series(1, 10000) n`,
+  );
+  const one = number();
+  await register(one);
+  // The budget of the flood before comes back with time, the count of the rows is looked at once a second.
+  await until(async () => {
+    await tell(stranger.paid(one));
+    return (await em.execute<{ kept: boolean }[]>(`select true as kept from notification where status = 'QUARANTINED' and merchant_account = 'wechatpay' and why = 'the signing key is not known' and received_at > now() - interval '5 seconds'`)).length > 0;
+  });
+  expect((await em.execute<[{ rows: string }]>(`select count(*)::text as rows from notification where status = 'QUARANTINED' and merchant_account = 'old'`))[0].rows).toBe('9000');
+  await em.execute(`delete from notification where merchant_account = 'old'`);
+});

@@ -43,7 +43,7 @@ export function targetOf(name: TargetName, simulators: Simulators): Target {
         rpcPlatform: Platform.PLATFORM_ALIPAY,
         hand: simulators.alipay.control,
         mutators: [...plainMutators, ...alipayMutators(simulators.alipay)],
-        forgeries: ['forged', 'altered-amount', 'truncated', 'other-app', 'other-seller'],
+        forgeries: ['forged', 'altered-amount', 'truncated', 'other-app'],
         meaningOf: formMeaning,
       };
     case 'wechatpay':

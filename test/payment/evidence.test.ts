@@ -4,6 +4,8 @@ import { findChainFault, type PaymentLogEntry } from '../../src/payment/payment-
 import type { PaymentEvidence } from '../../src/payment/platform.js';
 import { closed, CNY, failed, heard, minutes, newPayment, paid } from '../support/payments.js';
 
+const attemptFailed = (at: Date): PaymentEvidence => ({ class: 'ATTEMPT_FAILED', at, word: '64' });
+
 type Heard = readonly [PaymentEvidence, EvidenceSource];
 
 test.each<[string, readonly Heard[], string]>([
@@ -22,6 +24,10 @@ test.each<[string, readonly Heard[], string]>([
   ['not found before expiry', [[heard('NOT_FOUND', minutes(29)), 'QUERY']], 'DUPLICATE'],
   ['not found within the margin', [[heard('NOT_FOUND', minutes(39)), 'QUERY']], 'DUPLICATE'],
   ['not found after the margin', [[heard('NOT_FOUND', minutes(41)), 'QUERY']], 'APPLIED'],
+  ['an attempt failed before expiry', [[attemptFailed(minutes(29)), 'QUERY']], 'DUPLICATE'],
+  ['an attempt failed within the margin', [[attemptFailed(minutes(39)), 'QUERY']], 'DUPLICATE'],
+  ['an attempt failed, and no other can come', [[attemptFailed(minutes(41)), 'QUERY']], 'APPLIED'],
+  ['an attempt failed, and another was paid', [[attemptFailed(minutes(4)), 'QUERY'], [paid(), 'NOTIFICATION']], 'APPLIED'],
   ['not found after paid', [[paid(), 'NOTIFICATION'], [heard('NOT_FOUND', minutes(41)), 'QUERY']], 'STALE'],
   ['closed', [[closed(), 'QUERY']], 'APPLIED'],
   ['failed and then closed: one class, first kind kept', [[failed(), 'QUERY'], [closed(), 'QUERY']], 'DUPLICATE'],
@@ -56,6 +62,21 @@ test('a payment first seen as refunded walks through SUCCEEDED, one version and 
     [2, 'PENDING', 'SUCCEEDED'],
     [3, 'SUCCEEDED', 'REFUNDED'],
   ]);
+});
+
+test.each([['ATTEMPT_FAILED', 'FAILED'], ['NOT_FOUND', 'CLOSED']] as const)('after the margin %s is %s, and without an expiry it is nothing', (kind, status) => {
+  for (const expireAt of [minutes(30), null]) {
+    const fixture = newPayment({ expireAt });
+    fixture.payment.joinEvidence({ class: kind, at: minutes(41), word: 'x' }, 'QUERY', fixture.refunds, fixture.act());
+    expect(fixture.payment.status).toBe(expireAt === null ? 'PENDING' : status);
+  }
+});
+
+test('a success with a defect of the platform is a success, and flagged once', () => {
+  const fixture = newPayment();
+  for (const source of ['NOTIFICATION', 'QUERY'] as const) fixture.payment.joinEvidence(paid(minutes(5), { defective: true }), source, fixture.refunds, fixture.act());
+  expect(fixture.payment).toMatchObject({ status: 'SUCCEEDED', flags: ['DEFECTIVE_SUCCESS'], version: 3 });
+  expectHonestLog(fixture.log, fixture.payment);
 });
 
 test('an exhausted schedule leads to review, and newer evidence leads out by itself', () => {

@@ -89,3 +89,48 @@ test('a platform that does not answer is left alone, operation by operation; ref
   for (let call = 0; call < 12; call += 1) expect(await guarded.close(IDENTITY, at(0))).toMatchObject({ kind: 'REJECTED' });
   expect(guarded.openCircuits).toEqual(['create']);
 });
+
+test('a call whose time is over before its turn comes was not sent, and says so', async () => {
+  const waiting: (() => void)[] = [];
+  const { adapter, calls } = told(() => new Promise((resolve) => waiting.push(() => resolve(OK))));
+  const guarded = limited(adapter, { concurrency: 1, perSecond: 1_000 });
+  const first = guarded.create(ORDER, at(0));
+  const impatient = new AbortController();
+  const late = guarded.query(IDENTITY, { ...at(0), signal: impatient.signal });
+  const lateRefund = guarded.refund(REFUND, { ...at(0), signal: impatient.signal });
+  impatient.abort();
+  waiting.shift()!();
+  await first;
+  expect(await late).toMatchObject({ kind: 'RATE_LIMITED', code: 'CONCURRENCY' });
+  expect(await lateRefund).toMatchObject({ status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true });
+  expect(await guarded.close(IDENTITY, { ...at(0), signal: AbortSignal.abort() })).toMatchObject({ kind: 'RATE_LIMITED' });
+  expect(calls.count).toBe(1);
+});
+
+test('callers who do not wait open no circuit for those who do', async () => {
+  const { adapter, calls } = told(() => ({ kind: 'UNKNOWN', code: 'TIMEOUT', message: '' }));
+  const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
+  const hurried = async (): Promise<void> => {
+    const impatient = new AbortController();
+    const asked = guarded.query(IDENTITY, { ...at(0), signal: impatient.signal });
+    impatient.abort();
+    await asked;
+  };
+  for (let call = 0; call < 12; call += 1) await hurried();
+  expect(guarded.openCircuits).toEqual([]);
+  expect(calls.count).toBe(12);
+});
+
+test('calls that are refused together are one refusal', async () => {
+  for (let run = 0; run < 20; run += 1) {
+    const waiting: (() => void)[] = [];
+    const { adapter } = told(() => new Promise((resolve) => waiting.push(() => resolve({ kind: 'RATE_LIMITED', code: 'x', message: '' }))));
+    const guarded = limited(adapter, { concurrency: 100, perSecond: 1_000 });
+    const all = Array.from({ length: 50 }, () => guarded.close(IDENTITY, at(0)));
+    for (const end of waiting.splice(0)) end();
+    await Promise.all(all);
+    const after = guarded.close(IDENTITY, at(1_001));
+    for (const end of waiting.splice(0)) end();
+    expect(await after).toMatchObject({ code: 'x' });
+  }
+});

@@ -16,7 +16,7 @@ const says = (status: RefundReport['status'], change: Partial<RefundReport> = {}
 
 /** For each status: where a query's word leads it. "!" marks what contradicts the record and sends the payment to review. */
 const BY_QUERY: Record<RefundStatus, Record<'SUBMITTED' | 'SUCCEEDED' | 'FAILED' | 'ABNORMAL' | 'UNKNOWN' | 'UNCHANGED', string>> = {
-  CREATED: { SUBMITTED: 'SUBMITTED', SUCCEEDED: 'SUCCEEDED', FAILED: 'FAILED', ABNORMAL: 'CREATED', UNKNOWN: 'UNKNOWN', UNCHANGED: 'CREATED' },
+  CREATED: { SUBMITTED: 'SUBMITTED', SUCCEEDED: 'SUCCEEDED', FAILED: 'FAILED', ABNORMAL: 'ABNORMAL', UNKNOWN: 'UNKNOWN', UNCHANGED: 'CREATED' },
   SUBMITTED: { SUBMITTED: 'SUBMITTED', SUCCEEDED: 'SUCCEEDED', FAILED: 'FAILED', ABNORMAL: 'ABNORMAL', UNKNOWN: 'UNKNOWN', UNCHANGED: 'SUBMITTED' },
   UNKNOWN: { SUBMITTED: 'SUBMITTED', SUCCEEDED: 'SUCCEEDED', FAILED: 'FAILED', ABNORMAL: 'ABNORMAL', UNKNOWN: 'UNKNOWN', UNCHANGED: 'UNKNOWN' },
   ABNORMAL: { SUBMITTED: 'SUBMITTED', SUCCEEDED: 'SUCCEEDED', FAILED: 'FAILED', ABNORMAL: 'ABNORMAL', UNKNOWN: 'ABNORMAL', UNCHANGED: 'ABNORMAL' },
@@ -53,11 +53,53 @@ test.each<[string, RefundStatus, number, RefundReportSource, RefundStatus]>([
   expect(fixture.payment.reservedAmount).toBe(to === 'FAILED' ? 0n : 3_000n);
 });
 
-test('a notification that denies a success only asks for a query', () => {
+test('a refusal that no query has confirmed uses up no number', () => {
+  const fixture = paidPayment();
+  const refund = refundIn(fixture, 'UNKNOWN', 3_000n);
+  refund.attempts = 2;
+  joinRefundReport({ ...fixture, refund }, says('FAILED', { retry: 'NEW_NUMBER', failure: { code: 'X', message: '' } }), 'SYNC_REPLY', fixture.act());
+  expect(refund).toMatchObject({ status: 'UNKNOWN', retry: 'SAME_NUMBER', failureCode: 'X' });
+  joinRefundReport({ ...fixture, refund }, says('FAILED', { retry: 'NEW_NUMBER', confirmed: true }), 'SYNC_REPLY', fixture.act());
+  expect(refund).toMatchObject({ status: 'FAILED', retry: 'NEW_NUMBER' });
+});
+
+test.each(['FAILED', 'ABNORMAL'] as const)('a notification that says %s of a success has it asked about, and only a query makes a review of it', (word) => {
   const fixture = paidPayment();
   const refund = refundIn(fixture, 'SUCCEEDED', 3_000n);
-  expect(joinRefundReport({ ...fixture, refund }, says('FAILED'), 'NOTIFICATION', fixture.act())).toBe('UNCHANGED');
+  const hear = (status: RefundReport['status'], source: RefundReportSource) => joinRefundReport({ ...fixture, refund }, says(status), source, fixture.act());
+  expect(hear('SUCCEEDED', 'QUERY')).toBe('UNCHANGED');
+  expect(refund.isAsked).toBe(false);
+  expect(hear(word, 'NOTIFICATION')).toBe('UNCHANGED');
+  expect([refund.status, refund.isAsked, refund.canSend(T0), fixture.payment.status]).toEqual(['SUCCEEDED', true, false, 'PARTIALLY_REFUNDED']);
+  // A late repetition of the success answers nothing, nor does a query that fails.
+  hear('SUCCEEDED', 'NOTIFICATION');
+  hear('UNCHANGED', 'QUERY');
+  expect(refund.isAsked).toBe(true);
+
+  hear('SUCCEEDED', 'QUERY');
+  expect([refund.isAsked, fixture.payment.reviewReason]).toEqual([false, null]);
+  hear(word, 'NOTIFICATION');
+  expect(hear(word, 'QUERY')).toBe('CONTRADICTION');
+  expect([refund.status, refund.isAsked, fixture.payment.reviewReason]).toEqual(['SUCCEEDED', false, 'REFUND_CONTRADICTION']);
+});
+
+test('money of a refund that may have moved sends the paid payment to review until the refund is settled', () => {
+  const fixture = paidPayment();
+  const refund = refundIn(fixture, 'SUBMITTED', 3_000n);
+  joinRefundReport({ ...fixture, refund }, says('UNKNOWN', { moneyUnclear: true, word: '74' }), 'QUERY', fixture.act());
+  expect(refund.status).toBe('UNKNOWN');
+  expect(fixture.payment).toMatchObject({ status: 'REVIEW', reviewReason: 'MONEY_UNCLEAR', reservedAmount: 3_000n });
+  joinRefundReport({ ...fixture, refund }, says('SUCCEEDED'), 'QUERY', fixture.act());
+  expect(fixture.payment).toMatchObject({ status: 'PARTIALLY_REFUNDED', reviewReason: null, refundedAmount: 3_000n });
+  joinRefundReport({ ...fixture, refund }, says('UNKNOWN', { moneyUnclear: true, word: '74' }), 'NOTIFICATION', fixture.act());
   expect(fixture.payment.status).toBe('PARTIALLY_REFUNDED');
+});
+
+test('a refusal of every refund leaves nothing to be refunded', () => {
+  const fixture = paidPayment();
+  const refund = refundIn(fixture, 'CREATED', 3_000n);
+  joinRefundReport({ ...fixture, refund }, says('FAILED', { retry: 'NEW_NUMBER', irrefundable: true }), 'SYNC_REPLY', fixture.act());
+  expect(fixture.payment).toMatchObject({ status: 'SUCCEEDED', refundAllowed: false, refundableAmount: 0n, reservedAmount: 0n });
 });
 
 test('a success with another amount changes no refund and sends the payment to review', () => {
@@ -133,5 +175,41 @@ describe('money refunded elsewhere', () => {
     for (const total of [300n, 300n, 200n, 700n, 700n]) hear(fixture, total);
     expect(fixture.refunds.rows.map(({ amount }) => amount)).toEqual([300n, 400n]);
     expect(fixture.payment.refundedAmount).toBe(700n);
+  });
+
+  const named = (fixture: Fixture, number: string, amount: bigint) =>
+    fixture.payment.joinRefundElsewhere(number, { amount, platformRefundId: `F${number}`, at: minutes(9) }, 'NOTIFICATION', fixture.refunds, fixture.act());
+
+  test('under a number of its own is booked under it, once', () => {
+    const fixture = paidPayment();
+    expect([named(fixture, 'E1', 300n), named(fixture, 'E2', 400n)]).toEqual(['APPLIED', 'APPLIED']);
+    expect(fixture.refunds.rows).toMatchObject([
+      { external: true, platformRefundNo: 'E1', platformRefundId: 'FE1', amount: 300n, status: 'SUCCEEDED' },
+      { external: true, platformRefundNo: 'E2', amount: 400n },
+    ]);
+    expect(fixture.payment).toMatchObject({ status: 'PARTIALLY_REFUNDED', refundedAmount: 700n, refundableAmount: 9_300n });
+  });
+
+  test('under a number of its own finds room beside our reservations, or waits for it in review', () => {
+    const fixture = paidPayment();
+    const open = refundIn(fixture, 'SUBMITTED', 9_000n);
+    fixture.payment.settleRefunds(fixture.refunds, fixture.act(), { kind: 'REFUND_CHANGED' });
+    named(fixture, 'E1', 1_000n);
+    expect(fixture.payment).toMatchObject({ status: 'PARTIALLY_REFUNDED', refundedAmount: 1_000n, refundableAmount: 0n });
+    named(fixture, 'E2', 500n);
+    named(fixture, 'E2', 500n);
+    expect(fixture.payment).toMatchObject({ status: 'PARTIALLY_REFUNDED', externalUnallocated: 500n, refundableAmount: 0n });
+    joinRefundReport({ ...fixture, refund: open }, says('FAILED', { retry: 'NEW_NUMBER' }), 'QUERY', fixture.act());
+    expect(fixture.payment).toMatchObject({ status: 'PARTIALLY_REFUNDED', refundedAmount: 1_500n, externalUnallocated: 0n, refundableAmount: 8_500n });
+    named(fixture, 'E3', 9_999n);
+    expect(fixture.payment).toMatchObject({ status: 'REVIEW', reviewReason: 'EXTERNAL_REFUND', externalUnallocated: 9_999n });
+  });
+
+  test('and told before the payment is booked once that is known', () => {
+    const fixture = newPayment();
+    named(fixture, 'E1', 300n);
+    expect(fixture.payment).toMatchObject({ status: 'REVIEW', reviewReason: 'EXTERNAL_REFUND', refundedAmount: 0n });
+    fixture.payment.joinEvidence(paid(), 'QUERY', fixture.refunds, fixture.act());
+    expect(fixture.payment).toMatchObject({ status: 'PARTIALLY_REFUNDED', refundedAmount: 300n, paidAmount: 10_000n });
   });
 });

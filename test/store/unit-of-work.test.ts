@@ -97,6 +97,47 @@ test('a payment that is open again is asked about, and one that is settled no mo
   expect(await due()).toEqual([]);
 });
 
+const UGLY = ['', 'NULL', '{}', '{"a",b}', 'a,"b"', '\\x41 \\', "o'hara; --", '\n\t\r', '茶 \u{1f375} \u2028', '$1 ?', ' '];
+
+test('what is written is what is read, whatever it looks like, for every row of a batch', async () => {
+  const written = await Promise.all(
+    UGLY.map((text, at) =>
+      store.work.run(
+        creation({ subject: text, userId: text, metadata: { [`k${text}`]: text } }, (payment) => {
+          payment.flags = at % 3 === 0 ? [] : at % 3 === 1 ? ['DUPLICATE_PAYMENT'] : ['DUPLICATE_PAYMENT', 'DEFECTIVE_SUCCESS'];
+          payment.checkout = at % 2 === 0 ? null : { form: 'QR_TEXT', value: text };
+          payment.amount = BigInt(at + 1) * 1_000_000_000n;
+          payment.buyerId = at % 2 === 0 ? null : text;
+        }),
+      ),
+    ),
+  );
+  for (const one of written) {
+    const read = await store.deps.orm.em.fork().findOneOrFail(Payment, { id: one.id });
+    expect({ ...read }).toEqual({ ...one });
+  }
+});
+
+test('rows of one batch that differ in different columns keep each their own, and untouched ones stay', async () => {
+  const payments = await Promise.all(Array.from({ length: 3 }, () => store.work.run(creation())));
+  const [first, second, third] = payments.map(({ id }) => id) as [string, string, string];
+  const change = (id: string, act: (payment: Payment) => void) => store.work.run({ payments: [id], decide: (view) => act(view.payment(id)) });
+  await Promise.all([
+    change(first, (payment) => { payment.subject = 'changed'; }),
+    change(second, (payment) => { payment.flags = ['DUPLICATE_PAYMENT']; payment.buyerIp = '192.0.2.1'; }),
+    change(third, () => undefined),
+  ]);
+  const read = async (id: string): Promise<Payment> => await store.deps.orm.em.fork().findOneOrFail(Payment, { id });
+  expect(await read(first)).toMatchObject({ subject: 'changed', flags: [], buyerIp: null });
+  expect(await read(second)).toMatchObject({ subject: 'tea', flags: ['DUPLICATE_PAYMENT'], buyerIp: '192.0.2.1' });
+  expect({ ...(await read(third)) }).toEqual({ ...payments[2] });
+});
+
+test('a text that no database can hold costs its neighbours nothing', async () => {
+  const outcomes = await Promise.allSettled([creation(), creation({ subject: 'a\u0000b' }), creation({ metadata: { a: '\u0000' } }), creation()].map((operation) => store.work.run(operation)));
+  expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
+});
+
 test('a full queue refuses at once and names the reason', async () => {
   const small = new UnitOfWork(store.deps.orm, systemClock, { queueMax: 2 });
   const outcomes = await Promise.allSettled([creation(), creation(), creation()].map((operation) => small.run(operation)));

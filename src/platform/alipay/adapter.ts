@@ -23,7 +23,7 @@ import { downloadBill } from './bill.js';
 import { callGateway, signedParameters, textOf, type ClientConfig } from './client.js';
 import type { AlipaySettings } from './settings.js';
 import { isUnambiguous, notificationText } from './signature.js';
-import { closeOutcome, createOutcome, evidenceOf, queryOutcome, readTrade, refundQueryReport, refundReport } from './statuses.js';
+import { closeOutcome, createOutcome, evidenceOf, NO_REFUND, queryOutcome, readTrade, refundQueryReport, refundReport } from './statuses.js';
 import { certificateTrust, publicKeyTrust } from './trust.js';
 
 type Config = AlipaySettings & { readonly notificationUrl: string };
@@ -156,12 +156,22 @@ async function sendRefund(client: ClientConfig, refund: NewRefund, call: Call): 
     refund_amount: formatDecimal(refund.amount),
     refund_reason: refund.reason,
   };
-  return refundReport(await callGateway(client, 'alipay.trade.refund', content, call), call.at);
+  const report = refundReport(await callGateway(client, 'alipay.trade.refund', content, call), call.at);
+  if (report.status !== 'FAILED' || refund.attempt === 1) return report;
+
+  // A refusal may be the echo of an earlier send that was taken in: it counts once a query finds no such refund.
+  const asked = await queryRefund(client, refund, call);
+  return asked.status === 'SUCCEEDED' ? asked : { ...report, confirmed: asked.word === NO_REFUND && asked.status === 'UNKNOWN' };
 }
 
 async function queryRefund(client: ClientConfig, refund: RefundIdentity, call: Call): Promise<RefundReport> {
   const content = { ...tradeNames(refund.order), out_request_no: refund.platformRefundNo, query_options: ['gmt_refund_pay'] };
   const answer = await callGateway(client, 'alipay.trade.fastpay.refund.query', content, call);
+  const about = answer.kind === 'OK' ? textOf(answer.node, 'out_request_no') : '';
+  if (about !== '' && about !== refund.platformRefundNo) {
+    const other = { kind: 'UNKNOWN', code: 'OTHER_REFUND', message: 'the answer is about another refund' } as const;
+    return refundQueryReport(other, { at: call.at, sentAt: refund.sentAt });
+  }
   return refundQueryReport(answer, { at: call.at, sentAt: refund.sentAt });
 }
 
@@ -179,7 +189,6 @@ function readNotification(client: ClientConfig, config: Config, delivery: Delive
   const verifies = client.trust.keys().some((key) => verifyBytes(signed, parameters['sign'] ?? '', key));
   if (!verifies) return refuse('the signature does not verify');
   if (parameters['app_id'] !== config.appId) return refuse('it is for another app_id');
-  if (parameters['seller_id'] !== undefined && parameters['seller_id'] !== config.sellerId) return refuse('it is for another seller_id');
   if (parameters['notify_type'] !== 'trade_status_sync') return refuse('it is not about a trade');
 
   const { notify_id: notificationId, out_trade_no: merchantOrderNo } = parameters;
@@ -190,10 +199,13 @@ function readNotification(client: ClientConfig, config: Config, delivery: Delive
     verified: true,
     notificationId,
     order: { merchantOrderNo, platformOrderTime: '', platformTransactionId: parameters['trade_no'] ?? null },
-    evidence: evidenceOf(readTrade(parameters, { at, merchantAccount: config.account })),
+    evidence: evidenceOf(readTrade(parameters, { at, merchantAccount: accountOf(config, parameters) })),
     refund: platformRefundNo === '' ? null : { platformRefundNo, report: null },
   };
 }
+
+/** Our name of the account where the seller is ours, else the one that it names. */
+const accountOf = (config: Config, { seller_id: sellerId = config.sellerId }: Parameters): string => (sellerId === config.sellerId ? config.account : sellerId);
 
 /** An unproven number is only ever used to look a payment up, so it is taken only where it could be one of ours. */
 function claimedOrderOf(parameters: Parameters | null): string | null {

@@ -16,7 +16,8 @@ export type Answer =
   /** A verified business refusal (code 40004). */
   | (Failure & { readonly kind: 'REFUSED' })
   /** A verified node of any other code, or nothing that can be believed: it may have been executed. */
-  | (Failure & { readonly kind: 'UNKNOWN' | 'UNREACHABLE' | 'RATE_LIMITED' | 'MISCONFIGURED' });
+  | (Failure & { readonly kind: 'UNREACHABLE' | 'RATE_LIMITED' | 'MISCONFIGURED' })
+  | (Failure & { readonly kind: 'UNKNOWN'; readonly unmapped?: boolean });
 
 export interface ClientConfig {
   readonly gatewayUrl: string;
@@ -107,7 +108,7 @@ export function readAnswer(config: Pick<ClientConfig, 'trust'>, method: string, 
   if (code === '40004') return { kind: 'REFUSED', ...failure };
   if (code === '40005' || RATE_LIMITS.has(failure.code)) return { kind: 'RATE_LIMITED', ...failure };
   if (['20001', '40001', '40002', '40003', '40006'].includes(code)) return { kind: 'MISCONFIGURED', ...failure };
-  return { kind: 'UNKNOWN', ...failure };
+  return { kind: 'UNKNOWN', ...failure, ...(code === '20000' ? {} : { unmapped: true }) };
 }
 
 export const textOf = (node: Node, name: string): string => {

@@ -72,9 +72,10 @@ const QUERY = { kind: 'REJECTED', meaning: 'QUERY' } as const;
 const FINAL = { kind: 'REJECTED', meaning: 'FINAL' } as const;
 const CONFLICT = { kind: 'REJECTED', meaning: 'CONFLICT' } as const;
 const UNKNOWN = { kind: 'UNKNOWN' } as const;
+const UNMAPPED = { kind: 'UNKNOWN', unmapped: true } as const;
 const MISCONFIGURED = { kind: 'MISCONFIGURED' } as const;
 
-type Verdict = typeof QUERY | typeof FINAL | typeof CONFLICT | typeof UNKNOWN | typeof MISCONFIGURED;
+type Verdict = typeof QUERY | typeof FINAL | typeof CONFLICT | typeof UNKNOWN | typeof UNMAPPED | typeof MISCONFIGURED;
 
 const SYSTEM_ERRORS = { 'ACQ.SYSTEM_ERROR': UNKNOWN, 'AQC.SYSTEM_ERROR': UNKNOWN } as const;
 
@@ -112,20 +113,22 @@ export type Failed<T> = Exclude<CallOutcome<T>, { kind: 'ACCEPTED' }>;
 export const createOutcome = (answer: Exclude<Answer, { kind: 'OK' }>): Failed<never> => outcomeOf(answer, CREATE_REFUSALS);
 export const closeOutcome = (answer: Exclude<Answer, { kind: 'OK' }>): Failed<never> => outcomeOf(answer, CLOSE_REFUSALS);
 /** A refused query says nothing about the trade, but for "there is none", which the adapter has looked at before. */
-export const queryOutcome = (answer: Exclude<Answer, { kind: 'OK' }>): Failed<never> => outcomeOf(answer, {});
+export const queryOutcome = (answer: Exclude<Answer, { kind: 'OK' }>): Failed<never> => outcomeOf(answer, {}, UNKNOWN);
 
-function outcomeOf(answer: Exclude<Answer, { kind: 'OK' }>, refusals: Readonly<Record<string, Verdict>>): Failed<never> {
+function outcomeOf(answer: Exclude<Answer, { kind: 'OK' }>, refusals: Readonly<Record<string, Verdict>>, otherwise: Verdict = UNMAPPED): Failed<never> {
   if (answer.kind !== 'REFUSED') return answer;
   const { code, message } = answer;
-  return { ...(refusals[code] ?? UNKNOWN), code, message };
+  return { ...(refusals[code] ?? otherwise), code, message };
 }
 
-type RefundVerdict = Pick<RefundReport, 'status' | 'retry'> & { readonly notExecuted?: boolean };
+type RefundVerdict = Pick<RefundReport, 'status' | 'retry' | 'irrefundable' | 'unmapped'> & { readonly notExecuted?: boolean };
 
 const SEND_AGAIN_LATER: RefundVerdict = { status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true };
 const REFUND_UNKNOWN: RefundVerdict = { status: 'UNKNOWN', retry: null };
 const REFUND_IN_DOUBT: RefundVerdict = { status: 'UNKNOWN', retry: 'SAME_NUMBER' };
+const REFUND_UNMAPPED: RefundVerdict = { ...REFUND_IN_DOUBT, unmapped: true };
 const REFUND_FAILED: RefundVerdict = { status: 'FAILED', retry: 'NEW_NUMBER' };
+const REFUNDS_ENDED: RefundVerdict = { ...REFUND_FAILED, irrefundable: true };
 
 const REFUND_REFUSALS: Readonly<Record<string, RefundVerdict>> = {
   'ACQ.SYSTEM_ERROR': REFUND_IN_DOUBT,
@@ -140,18 +143,20 @@ const REFUND_REFUSALS: Readonly<Record<string, RefundVerdict>> = {
   'ACQ.REASON_TRADE_REFUND_FEE_ERR': REFUND_FAILED,
   'ACQ.REFUND_FEE_ERROR': REFUND_FAILED,
   'ACQ.TRADE_NOT_EXIST': REFUND_FAILED,
-  'ACQ.TRADE_HAS_FINISHED': REFUND_FAILED,
-  'ACQ.TRADE_NOT_ALLOW_REFUND': REFUND_FAILED,
+  'ACQ.TRADE_HAS_FINISHED': REFUNDS_ENDED,
+  'ACQ.TRADE_NOT_ALLOW_REFUND': REFUNDS_ENDED,
 };
 
 /** What the answer to a refund says; `at` is the time of the call. */
 export function refundReport(answer: Answer, at: Date): RefundReport {
-  if (answer.kind !== 'OK') return failedRefund(answer, at, answer.kind === 'REFUSED' ? REFUND_REFUSALS[answer.code] : undefined);
+  if (answer.kind !== 'OK') return failedRefund(answer, at);
   // 10000 alone is no refund: money moved in this very call only with fund_change=Y; else a query decides.
   const moved = textOf(answer.node, 'fund_change') === 'Y';
   const word = moved ? 'FUND_CHANGE_Y' : 'FUND_CHANGE_N';
   return { ...NOTHING, status: moved ? 'SUCCEEDED' : 'SUBMITTED', at, word };
 }
+
+export const NO_REFUND = 'NO_REFUND_STATUS';
 
 /** The platform wants this long between a refund and the query that may call it missing. */
 const TOO_EARLY_MS = 10_000;
@@ -163,7 +168,12 @@ export function refundQueryReport(answer: Answer, asked: { at: Date; sentAt: Dat
     return { ...NOTHING, status: 'UNCHANGED', retry: null, at, word: answer.code, failure: failureOf(answer) };
   }
   const status = textOf(answer.node, 'refund_status');
+  const amount = answer.node['refund_amount'];
   const platformAmount = yuan(textOf(answer.node, 'refund_amount'))?.minorUnits ?? null;
+  if (status === 'REFUND_SUCCESS' && amount !== undefined && platformAmount === null) {
+    // Returned, but how much cannot be read, so it cannot be compared.
+    return { ...NOTHING, status: 'UNKNOWN', at, word: 'UNREADABLE_AMOUNT', unmapped: true };
+  }
   if (status === 'REFUND_SUCCESS') {
     const refundedAt = parseBeijingTime(textOf(answer.node, 'gmt_refund_pay')) ?? at;
     return { ...NOTHING, status: 'SUCCEEDED', amount: platformAmount, at: refundedAt, word: status };
@@ -172,16 +182,20 @@ export function refundQueryReport(answer: Answer, asked: { at: Date; sentAt: Dat
   const early = asked.sentAt === null || at.getTime() - asked.sentAt.getTime() < TOO_EARLY_MS;
   // Never FAILED: the first send may still be executed. Sending the same number again is safe.
   return early
-    ? { ...NOTHING, status: 'UNCHANGED', at, word: 'NO_REFUND_STATUS' }
-    : { ...NOTHING, status: 'UNKNOWN', retry: 'SAME_NUMBER', at, word: 'NO_REFUND_STATUS' };
+    ? { ...NOTHING, status: 'UNCHANGED', at, word: NO_REFUND }
+    : { ...NOTHING, status: 'UNKNOWN', retry: 'SAME_NUMBER', at, word: NO_REFUND };
 }
 
 const NOTHING = { retry: null, amount: null, platformRefundId: null, failure: null, notExecuted: false } as const;
 
-function failedRefund(answer: Exclude<Answer, { kind: 'OK' }>, at: Date, verdict: RefundVerdict | undefined): RefundReport {
-  const atTheDoor = answer.kind === 'UNREACHABLE' || answer.kind === 'RATE_LIMITED' || answer.kind === 'MISCONFIGURED';
-  const { status, retry, notExecuted } = verdict ?? (atTheDoor ? SEND_AGAIN_LATER : REFUND_IN_DOUBT);
-  return { ...NOTHING, status, retry, at, word: answer.code, failure: failureOf(answer), notExecuted: notExecuted ?? false };
+function failedRefund(answer: Exclude<Answer, { kind: 'OK' }>, at: Date): RefundReport {
+  return { ...NOTHING, ...refundVerdict(answer), at, word: answer.code, failure: failureOf(answer) };
+}
+
+function refundVerdict(answer: Exclude<Answer, { kind: 'OK' }>): RefundVerdict {
+  if (answer.kind === 'REFUSED') return REFUND_REFUSALS[answer.code] ?? REFUND_UNMAPPED;
+  if (answer.kind === 'UNKNOWN') return answer.unmapped === true ? REFUND_UNMAPPED : REFUND_IN_DOUBT;
+  return SEND_AGAIN_LATER;
 }
 
 const failureOf = ({ code, message }: Failure): Failure => ({ code, message });

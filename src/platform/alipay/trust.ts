@@ -12,7 +12,7 @@ export interface Trust {
   keyOf(serial: string | null): KeyObject | null;
   /** Every key that may have signed a message without a serial number, newest first. */
   keys(): readonly KeyObject[];
-  /** Adds a certificate that was fetched; refuses one that is not issued under the roots or has another serial number. */
+  /** Adds a certificate that was fetched; refuses one that is not issued under the roots, or has another serial number or name. */
   learn(pem: string, serial: string, at: Date): boolean;
 }
 
@@ -29,7 +29,8 @@ export function certificateTrust(pems: { readonly app: string; readonly alipay: 
   const roots = rootPems.flatMap(readable);
   const known = new Map<string, KeyObject>();
   const alipayPem = pemsOf(pems.alipay)[0] ?? pems.alipay;
-  known.set(certificateSerial(alipayPem), new X509Certificate(alipayPem).publicKey);
+  const alipay = new X509Certificate(alipayPem);
+  known.set(certificateSerial(alipayPem), alipay.publicKey);
 
   return {
     requestParameters: { app_cert_sn: certificateSerial(pemsOf(pems.app)[0] ?? pems.app), alipay_root_cert_sn: rootSerial(rootPems) },
@@ -39,12 +40,16 @@ export function certificateTrust(pems: { readonly app: string; readonly alipay: 
       const [leaf, ...intermediates] = pemsOf(pem).flatMap(readable);
       if (leaf === undefined || certificateSerial(leaf.toString()) !== serial) return false;
       if (!isIssuedUnder(leaf, { intermediates, roots }, at)) return false;
+      // Merchants have certificates under the same roots; who speaks for Alipay is in the name.
+      if (commonNameOf(leaf) !== commonNameOf(alipay)) return false;
       known.set(serial, leaf.publicKey);
       for (const oldest of [...known.keys()].slice(0, -CERTIFICATES_MAX)) known.delete(oldest);
       return true;
     },
   };
 }
+
+const commonNameOf = ({ subject }: X509Certificate): string => subject.split('\n').filter((line) => line.startsWith('CN=')).join('\n');
 
 /** A bundle also holds certificates of algorithms that this runtime cannot read; they verify nothing here. */
 function readable(pem: string): X509Certificate[] {

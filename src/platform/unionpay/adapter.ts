@@ -3,6 +3,7 @@ import type {
   CallOutcome,
   Checkout,
   Delivery,
+  Failure,
   NewOrder,
   NewRefund,
   OrderIdentity,
@@ -20,7 +21,7 @@ import { downloadBill } from './bill.js';
 import { UnionPayClient } from './client.js';
 import type { UnionPaySettings } from './settings.js';
 import { isUnambiguous, whyUnproven } from './signature.js';
-import { createOutcome, evidenceOf, queryOutcome, refundQueryReport, refundReport, settledRefund } from './statuses.js';
+import { createOutcome, evidenceOf, NO_TRANSACTION, queryOutcome, refundQueryReport, refundReport, settledRefund } from './statuses.js';
 
 type Config = UnionPaySettings & { readonly notificationUrl: string };
 
@@ -119,11 +120,17 @@ async function queryOrder(client: UnionPayClient, config: Config, order: OrderId
 async function sendRefund(client: UnionPayClient, config: Config, refund: NewRefund, call: Call): Promise<RefundReport> {
   const { platformTransactionId } = refund.order;
   if (platformTransactionId === null) {
-    const failure = { code: 'NO_QUERY_ID', message: 'the queryId of the payment is not known yet' };
-    return { status: 'UNCHANGED', retry: 'SAME_NUMBER', amount: null, platformRefundId: null, at: call.at, word: failure.code, failure, notExecuted: true };
+    return notSent({ code: 'NO_QUERY_ID', message: 'the queryId of the payment is not known yet' }, call.at);
   }
+
+  // What was sent before is asked about before it is sent again, and a refusal counts only beside that answer.
+  const before = refund.attempt === 1 ? null : await queryRefund(client, refund, call);
+  if (before !== null && before.word !== NO_TRANSACTION) {
+    return before.status === 'UNCHANGED' ? { ...before, retry: 'SAME_NUMBER' } : { ...before, confirmed: true };
+  }
+
   const fields = {
-    txnType: isVoid(refund) ? '31' : '04',
+    txnType: isVoid(refund, call.at) ? '31' : '04',
     txnSubType: '00',
     bizType: '000000',
     channelType: '07',
@@ -136,8 +143,13 @@ async function sendRefund(client: UnionPayClient, config: Config, refund: NewRef
     // Comes back with the notification, which names the payment by its queryId alone.
     reqReserved: Buffer.from(`${refund.order.merchantOrderNo} ${refund.order.platformOrderTime}`).toString('base64url'),
   };
-  return refundReport(await client.post('backTransReq.do', fields, call), call.at);
+  const report = refundReport(await client.post('backTransReq.do', fields, call), call.at);
+  return report.status === 'FAILED' && before?.status === 'UNKNOWN' ? { ...report, confirmed: true } : report;
 }
+
+const notSent = (failure: Failure, at: Date): RefundReport => ({
+  status: 'UNCHANGED', retry: 'SAME_NUMBER', amount: null, platformRefundId: null, at, word: failure.code, failure, notExecuted: true,
+});
 
 async function queryRefund(client: UnionPayClient, refund: RefundIdentity, call: Call): Promise<RefundReport> {
   const fields = queryFields(refund.platformRefundNo, compactBeijingTime(refund.createdAt));
@@ -154,9 +166,12 @@ const CLEARING_CUT_MS = 3600_000;
 /** The day of clearing runs from 23:00 to 23:00. */
 const clearingDay = (at: Date): string => compactBeijingTime(new Date(at.getTime() + CLEARING_CUT_MS)).slice(0, 8);
 
-/** The whole payment on the day of its clearing is undone instead of refunded. Decided by what never changes about the refund. */
-function isVoid({ amount, paid, paidAt, createdAt }: NewRefund): boolean {
-  return amount.minorUnits === paid.minorUnits && clearingDay(paidAt) === clearingDay(createdAt);
+/**
+ * The whole payment on the day of its clearing is undone instead of refunded. Decided anew for each send: a void that was recorded makes
+ * any other transaction of its number and time a duplicate.
+ */
+function isVoid({ amount, paid, paidAt }: NewRefund, at: Date): boolean {
+  return amount.minorUnits === paid.minorUnits && clearingDay(paidAt) === clearingDay(at);
 }
 
 function readNotification(client: UnionPayClient, config: Config, delivery: Delivery): Reading {
@@ -170,6 +185,9 @@ function readNotification(client: UnionPayClient, config: Config, delivery: Deli
   const unproven = whyUnproven(fields, client.trust, delivery.receivedAt);
   if (unproven !== null) return refuse(unproven);
   if (fields['merId'] !== config.merId) return refuse('it is for another merId');
+  // Answers are signed alike, but their `respCode` is about the call and not about the transaction.
+  const { origRespCode = fields['respCode'], tn = '', qrCode = '' } = fields;
+  if (origRespCode !== fields['respCode'] || tn !== '' || qrCode !== '') return refuse('it is the answer to a call');
 
   const { orderId = '', txnTime = '', txnType = '', respCode = '' } = fields;
   // Empty fields are not signed: one must mean the same as none.

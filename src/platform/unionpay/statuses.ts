@@ -59,6 +59,8 @@ export function createOutcome(answer: Answer): Unaccepted {
     case 'FAILED':
     case 'CLOSED_NOW':
       return { kind: 'REJECTED', meaning: 'FINAL', ...failure };
+    case null:
+      return { kind: 'UNKNOWN', unmapped: true, ...failure };
     default:
       return { kind: 'UNKNOWN', ...failure };
   }
@@ -147,12 +149,18 @@ export function settledRefund(fields: Parameters, code: string, at: Date): Refun
   const said = { ...NOTHING, at, word: code === '' ? 'NO_CODE' : code, platformRefundId: fields['queryId'] ?? null };
   const failure = { code: said.word, message: fields['origRespMsg'] ?? fields['respMsg'] ?? '' };
   switch (classOf(code)) {
-    case 'DONE':
-      return { ...said, status: 'SUCCEEDED', amount: amountOf(fields)?.minorUnits ?? null, at: traceTimeOf(fields) ?? at };
+    case 'DONE': {
+      const amount = amountOf(fields)?.minorUnits ?? null;
+      // Returned, but how much cannot be read, so it cannot be compared.
+      if (amount === null) return { ...said, status: 'UNKNOWN', word: 'UNREADABLE_AMOUNT', unmapped: true };
+      return { ...said, status: 'SUCCEEDED', amount, at: traceTimeOf(fields) ?? at };
+    }
     case 'OPEN':
       return { ...said, status: 'SUBMITTED' };
     case 'MONEY_UNCLEAR':
       return { ...said, status: 'UNKNOWN', failure, moneyUnclear: true };
+    case 'NOT_FOUND':
+      return { ...said, status: 'UNCHANGED', failure };
     case null:
       return { ...said, status: 'UNKNOWN', failure, unmapped: true };
     default:
@@ -162,15 +170,18 @@ export function settledRefund(fields: Parameters, code: string, at: Date): Refun
 
 /** The guidance: six queries within about a minute before "not found" means anything of a refund. */
 const NOT_FOUND_AFTER_MS = 63_000;
+export const NO_TRANSACTION = '34';
 
 export function refundQueryReport(answer: Answer, asked: { at: Date; sentAt: Date | null }): RefundReport {
   const { at, sentAt } = asked;
   if (answer.kind !== 'OK') return { ...NOTHING, status: 'UNCHANGED', at, word: answer.code, failure: { code: answer.code, message: answer.message } };
   const failure = failureOf(answer.fields, 'respCode');
-  if (failure.code === '00') return settledRefund(answer.fields, answer.fields['origRespCode'] ?? '', at);
+  const isAbsent = failure.code === NO_TRANSACTION || (failure.code === '00' && answer.fields['origRespCode'] === NO_TRANSACTION);
+  if (failure.code === '00' && !isAbsent) return settledRefund(answer.fields, answer.fields['origRespCode'] ?? '', at);
 
   const late = sentAt !== null && at.getTime() - sentAt.getTime() >= NOT_FOUND_AFTER_MS;
-  if (failure.code === '34' && late) return { ...NOTHING, status: 'UNKNOWN', retry: 'SAME_NUMBER', at, word: failure.code };
+  if (isAbsent && late) return { ...NOTHING, status: 'UNKNOWN', retry: 'SAME_NUMBER', at, word: NO_TRANSACTION };
+  if (isAbsent) return { ...NOTHING, status: 'UNCHANGED', at, word: NO_TRANSACTION, failure };
   // A failed query proves nothing about the refund.
   return { ...NOTHING, status: 'UNCHANGED', at, word: failure.code, failure };
 }

@@ -25,6 +25,7 @@ import {
   createOutcome,
   evidenceOf,
   isAbsent,
+  isUnderWay,
   missingRefund,
   queryOutcome,
   refundReportOf,
@@ -133,6 +134,9 @@ async function queryOrder(client: WechatPayClient, config: Config, order: OrderI
   const answer = await client.get(orderPath(config, order), call);
   if (answer.kind === 'REFUSED' && isAbsent(answer, 'ORDERNOTEXIST')) {
     return { kind: 'ACCEPTED', value: { evidence: { class: 'NOT_FOUND', at: call.at, word: answer.code } } };
+  }
+  if (answer.kind === 'REFUSED' && isUnderWay(answer)) {
+    return { kind: 'ACCEPTED', value: { evidence: { class: 'IN_PROGRESS', at: call.at, word: answer.code } } };
   }
   if (answer.kind !== 'OK') return queryOutcome(answer);
   if (textOf(answer.node, 'out_trade_no') !== order.merchantOrderNo) {

@@ -12,7 +12,7 @@ export type Node = Readonly<Record<string, unknown>>;
 export type Answer =
   /** A verified answer of success; without a body an empty node. */
   | { readonly kind: 'OK'; readonly node: Node }
-  /** A verified refusal; `code` as it came. */
+  /** A verified refusal, or an answer that is none yet (202); `code` as it came. */
   | (Failure & { readonly kind: 'REFUSED' })
   /** Nothing that can be believed, or the platform's own doubt: it may have been executed. */
   | (Failure & { readonly kind: 'UNKNOWN' | 'UNREACHABLE' | 'RATE_LIMITED' | 'MISCONFIGURED' });
@@ -43,8 +43,12 @@ export class WechatPayClient {
 
   /** A file by the address of a signed answer: signed out, but not signed in. */
   async download(url: string, call: Call): ReturnType<typeof openDownload> {
-    const { pathname, search } = new URL(url);
-    return await openDownload({ method: 'GET', url, headers: this.headers('GET', pathname + search, '', call.at) }, call);
+    // What we sign goes to the platform's own hosts and nowhere else.
+    const place = URL.parse(url);
+    if (place === null || !this.settings.baseUrls.some((own) => new URL(own).origin === place.origin)) {
+      return { kind: 'UNKNOWN', code: 'BAD_ADDRESS', message: 'the file is not at one of the hosts of the platform' };
+    }
+    return await openDownload({ method: 'GET', url, headers: this.headers('GET', place.pathname + place.search, '', call.at) }, call);
   }
 
   private async send(method: 'GET' | 'POST', path: string, body: string, call: Call): Promise<Answer> {
@@ -89,8 +93,7 @@ export class WechatPayClient {
     if (status === 204) return { kind: 'OK', node: {} };
     const node = parseObject(body.toString('utf8'));
     if (node === null) return { kind: 'UNKNOWN', code: 'BAD_ANSWER', message: 'the signed answer is not JSON' };
-    if (status >= 200 && status < 300) return { kind: 'OK', node };
-    return refusal(status, node);
+    return status === 200 ? { kind: 'OK', node } : refusal(status, node);
   }
 
   /** Null for what the platform has signed now. */

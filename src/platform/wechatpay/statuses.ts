@@ -43,6 +43,8 @@ const QUERY = { kind: 'REJECTED', meaning: 'QUERY' } as const;
 const CONFLICT = { kind: 'REJECTED', meaning: 'CONFLICT' } as const;
 const FINAL = { kind: 'REJECTED', meaning: 'FINAL' } as const;
 
+const UNMAPPED = { kind: 'UNKNOWN', unmapped: true } as const;
+
 type Verdict = typeof QUERY | typeof CONFLICT | typeof FINAL;
 
 /** Final only where a query finds no order: the adapter asks. */
@@ -70,13 +72,17 @@ export type Unaccepted = Exclude<CallOutcome<never>, { kind: 'ACCEPTED' }>;
 export const createOutcome = (answer: Failed): Unaccepted => outcomeOf(answer, CREATE_REFUSALS);
 export const closeOutcome = (answer: Failed): Unaccepted => outcomeOf(answer, CLOSE_REFUSALS);
 /** A refused query says nothing about the order, but for "there is none", which the adapter has looked at before. */
-export const queryOutcome = (answer: Failed): Unaccepted => outcomeOf(answer, {});
+export const queryOutcome = (answer: Failed): Unaccepted => outcomeOf(answer, {}, { kind: 'UNKNOWN' });
 
-function outcomeOf(answer: Failed, refusals: Readonly<Record<string, Verdict>>): Unaccepted {
+function outcomeOf(answer: Failed, refusals: Readonly<Record<string, Verdict>>, otherwise: { kind: 'UNKNOWN'; unmapped?: boolean } = UNMAPPED): Unaccepted {
   if (answer.kind !== 'REFUSED') return answer;
   const { code, message } = answer;
-  return { ...(refusals[plainCode(code)] ?? { kind: 'UNKNOWN' }), code, message };
+  return { ...(isUnderWay(answer) ? { kind: 'UNKNOWN' } : (refusals[plainCode(code)] ?? otherwise)), code, message };
 }
+
+/** Answered with HTTP 202: taken in, its outcome open. */
+const UNDER_WAY = new Set(['USERPAYING', 'ACCEPTED']);
+export const isUnderWay = (answer: Answer): boolean => answer.kind === 'REFUSED' && UNDER_WAY.has(plainCode(answer.code));
 
 export const isAbsent = (answer: Answer, code: 'ORDERNOTEXIST' | 'RESOURCENOTEXISTS'): boolean =>
   answer.kind === 'REFUSED' && plainCode(answer.code) === code;
@@ -91,6 +97,8 @@ export function refundReportOf(refund: Node, status: string, at: Date): RefundRe
     case 'PROCESSING':
       return { ...said, status: 'SUBMITTED' };
     case 'SUCCESS':
+      // Returned, but how much cannot be read, so it cannot be compared.
+      if (amount === null) return { ...said, status: 'UNKNOWN', word: 'UNREADABLE_AMOUNT', unmapped: true };
       return { ...said, status: 'SUCCEEDED', amount, at: parseOffsetTime(textOf(refund, 'success_time')) ?? at };
     case 'CLOSED':
       return { ...said, status: 'FAILED', retry: 'NEW_NUMBER', failure: { code: status, message: 'the refund was closed, no money moved' } };
@@ -123,7 +131,7 @@ export const refundVerdict = (answer: Failed): RefundVerdict => {
 export function unsettledRefund(answer: Failed, verdict: RefundVerdict, at: Date): RefundReport {
   const said = { ...NOTHING, at, word: answer.code, failure: failureOf(answer) };
   if (verdict === 'LATER') return { ...said, status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true };
-  const unmapped = answer.kind === 'REFUSED' && REFUND_REFUSALS[plainCode(answer.code)] === undefined;
+  const unmapped = answer.kind === 'REFUSED' && !isUnderWay(answer) && REFUND_REFUSALS[plainCode(answer.code)] === undefined;
   return { ...said, status: 'UNKNOWN', retry: 'SAME_NUMBER', ...(unmapped ? { unmapped } : {}) };
 }
 

@@ -6,6 +6,8 @@ import { AlipaySdk } from 'alipay-sdk';
 import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/platform.js';
 import { createAlipayAdapter } from '../../../src/platform/alipay/adapter.js';
 import { alipaySettings } from '../../../src/platform/alipay/settings.js';
+import { certificateSerial } from '../../../src/platform/alipay/signature.js';
+import { issueCertificate } from '../../../src/simulator/certificate.js';
 
 const keys = () => generateKeyPairSync('rsa', { modulusLength: 2048, privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, publicKeyEncoding: { type: 'spki', format: 'pem' } });
 const [ours, alipay, stranger] = [keys(), keys(), keys()];
@@ -120,6 +122,18 @@ test.each(doubts)('%s leaves every mutating call in doubt and every query withou
   expect(await adapter.queryRefund(REFUND, call())).toMatchObject({ status: 'UNCHANGED' });
 });
 
+test.each<[string, (method: string) => { body: string }, boolean]>([
+  ['a refusal', refused('ACQ.SOMETHING_NEW'), true],
+  ['a code', refused('isv.new', '50001'), true],
+  ['a doubt of the platform', refused('ACQ.SYSTEM_ERROR'), false],
+  ['a service that is away', refused('isp.unknow-error', '20000'), false],
+])('%s that stands in no table is a word without a mapping, and only that', async (_what, reply, unmapped) => {
+  answer = reply;
+  for (const outcome of [await adapter.create(ORDER, call()), await adapter.close(IDENTITY, call()), await adapter.refund(REFUND, call())]) {
+    expect((outcome as { unmapped?: boolean }).unmapped ?? false).toBe(unmapped);
+  }
+});
+
 test.each([
   ['40005', 'isv.app-call-limited', 'RATE_LIMITED'],
   ['40001', 'isv.missing-parameter', 'MISCONFIGURED'],
@@ -141,6 +155,13 @@ test.each([
   ['ACQ.SELLER_BEEN_BLOCKED', FINAL],
   ['ACQ.EXIST_FORBIDDEN_WORD', FINAL],
   ['ACQ.BUYER_SELLER_EQUAL', FINAL],
+  ['ACQ.INVALID_PARAMETER', FINAL],
+  ['ACQ.ACCESS_FORBIDDEN', FINAL],
+  ['ACQ.PARTNER_ERROR', FINAL],
+  ['ACQ.BUYER_PAYMENT_AMOUNT_DAY_LIMIT_ERROR', FINAL],
+  ['ACQ.BUYER_ENABLE_STATUS_FORBID', FINAL],
+  ['ACQ.TRADE_BUYER_NOT_MATCH', FINAL],
+  ['ACQ.TRADE_STATUS_ERROR', QUERY_ORDER],
   ['ACQ.CONTEXT_INCONSISTENT', { kind: 'REJECTED', meaning: 'CONFLICT' }],
   ['ACQ.TRADE_HAS_SUCCESS', QUERY_ORDER],
   ['ACQ.TRADE_HAS_CLOSE', QUERY_ORDER],
@@ -155,6 +176,9 @@ test.each([
   ['ACQ.TRADE_HAS_CLOSE', QUERY_ORDER],
   ['ACQ.TRADE_STATUS_ERROR', QUERY_ORDER],
   ['ACQ.REASON_TRADE_STATUS_INVALID', QUERY_ORDER],
+  ['ACQ.REASON_ILLEGAL_STATUS', QUERY_ORDER],
+  ['AQC.SYSTEM_ERROR', { kind: 'UNKNOWN' }],
+  ['ACQ.INVALID_PARAMETER', { kind: 'MISCONFIGURED' }],
 ])('closing refused with %s', async (subCode, outcome) => {
   answer = refused(subCode);
   expect(await adapter.close(IDENTITY, call())).toMatchObject(outcome);
@@ -205,8 +229,9 @@ test.each<[string, (method: string) => { body: string }, object]>([
   ['ACQ.REASON_TRADE_REFUND_FEE_ERR', refused('ACQ.REASON_TRADE_REFUND_FEE_ERR'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
   ['ACQ.REFUND_FEE_ERROR', refused('ACQ.REFUND_FEE_ERROR'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
   ['ACQ.TRADE_NOT_EXIST', refused('ACQ.TRADE_NOT_EXIST'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
-  ['ACQ.TRADE_HAS_FINISHED', refused('ACQ.TRADE_HAS_FINISHED'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
-  ['ACQ.TRADE_NOT_ALLOW_REFUND', refused('ACQ.TRADE_NOT_ALLOW_REFUND'), { status: 'FAILED', retry: 'NEW_NUMBER' }],
+  ['ACQ.TRADE_HAS_FINISHED', refused('ACQ.TRADE_HAS_FINISHED'), { status: 'FAILED', retry: 'NEW_NUMBER', irrefundable: true }],
+  ['ACQ.TRADE_NOT_ALLOW_REFUND', refused('ACQ.TRADE_NOT_ALLOW_REFUND'), { status: 'FAILED', retry: 'NEW_NUMBER', irrefundable: true }],
+  ['AQC.SYSTEM_ERROR', refused('AQC.SYSTEM_ERROR'), { status: 'UNKNOWN', retry: 'SAME_NUMBER' }],
 ])('a refund answered with %s', async (_what, reply, report) => {
   answer = reply;
   expect(await adapter.refund(REFUND, call())).toMatchObject(report);
@@ -214,11 +239,25 @@ test.each<[string, (method: string) => { body: string }, object]>([
 });
 
 const sent = (secondsAgo: number): NewRefund => ({ ...REFUND, sentAt: new Date(AT.getTime() - secondsAgo * 1_000) });
+
+test.each<[string, object | null, number, object]>([
+  ['a query finds none', {}, 60, { status: 'FAILED', retry: 'NEW_NUMBER', confirmed: true }],
+  ['a query finds none, too early to tell', {}, 9, { status: 'FAILED', confirmed: false }],
+  ['a query finds it', { refund_status: 'REFUND_SUCCESS', refund_amount: '1.00' }, 60, { status: 'SUCCEEDED', amount: 100n }],
+  ['the query fails', null, 60, { status: 'FAILED', confirmed: false }],
+])('a refund that was sent before is refused, and %s', async (_what, found, secondsAgo, report) => {
+  answer = (method) => (method === 'alipay.trade.refund' ? refused('ACQ.REFUND_FEE_ERROR')(method) : found === null ? 'cut' : ok(found)(method));
+  expect(await adapter.refund({ ...sent(secondsAgo), attempt: 2 }, call())).toMatchObject(report);
+});
+
 test.each<[string, object, NewRefund, object]>([
   ['REFUND_SUCCESS', { refund_status: 'REFUND_SUCCESS', refund_amount: '1.00', gmt_refund_pay: '2026-01-01 08:05:00' }, sent(60), { status: 'SUCCEEDED', amount: 100n, at: PAID_AT }],
   ['no status, asked too early', {}, sent(9), { status: 'UNCHANGED' }],
   ['no status, asked later', {}, sent(10), { status: 'UNKNOWN', retry: 'SAME_NUMBER' }],
-  ['a word nobody knows', { refund_status: 'REFUND_ODD' }, sent(60), { status: 'UNKNOWN', word: 'REFUND_ODD' }],
+  ['a word nobody knows', { refund_status: 'REFUND_ODD' }, sent(60), { status: 'UNKNOWN', word: 'REFUND_ODD', unmapped: true }],
+  ['another refund', { refund_status: 'REFUND_SUCCESS', out_request_no: 'R0002', refund_amount: '1.00' }, sent(60), { status: 'UNCHANGED', word: 'OTHER_REFUND' }],
+  ['returned, an amount with an exponent', { refund_status: 'REFUND_SUCCESS', refund_amount: '1e0' }, sent(60), { status: 'UNKNOWN', unmapped: true }],
+  ['returned, an amount that is no text', { refund_status: 'REFUND_SUCCESS', refund_amount: 1 }, sent(60), { status: 'UNKNOWN', unmapped: true }],
 ])('a refund query that says %s', async (_what, fields, refund, report) => {
   answer = ok(fields);
   expect(await adapter.queryRefund(refund, call())).toMatchObject(report);
@@ -244,6 +283,8 @@ test.each<[string, Record<string, string>, object]>([
   ['a partial refund', { refund_fee: '1.00', gmt_refund: '2026-01-01 09:00:00.123', out_biz_no: 'R0001' }, { evidence: { class: 'PAID', refundedTotal: 100n }, refund: { platformRefundNo: 'R0001', report: null } }],
   ['the last refund', { trade_status: 'TRADE_CLOSED', refund_fee: '88.88', gmt_refund: '2026-01-01 09:00:00', out_biz_no: 'R0001' }, { evidence: { class: 'PAID', refundedTotal: 8_888n } }],
   ['the end of the refund window', { trade_status: 'TRADE_FINISHED', refund_fee: '0.00' }, { evidence: { class: 'PAID', refundable: false, refundedTotal: 0n } }],
+  ["a bank that did not take the money", { refund_fee: '1.00', out_biz_no: 'R0001', dback_status: 'F', dback_amount: '1.00' }, { evidence: { class: 'PAID', refundedTotal: 100n }, refund: { platformRefundNo: 'R0001', report: null } }],
+  ['money that went to another seller', { seller_id: '2088999999999999' }, { evidence: { class: 'PAID', merchantAccount: '2088999999999999' } }],
   ['an expiry', { trade_status: 'TRADE_CLOSED', gmt_payment: '', gmt_close: '2026-01-01 10:00:00' }, { evidence: { class: 'NEGATIVE_FINAL', status: 'CLOSED', at: new Date('2026-01-01T02:00:00Z') } }],
 ])('a genuine notification of %s', (_what, change, reading) => {
   expect(read(notification(change))).toMatchObject({ verified: true, notificationId: 'N1', order: { merchantOrderNo: 'P0001' }, ...reading });
@@ -252,7 +293,6 @@ test.each<[string, Record<string, string>, object]>([
 test.each<[string, Buffer, string]>([
   ["a stranger's signature", notification({}, stranger.privateKey), 'the signature does not verify'],
   ['another application', notification({ app_id: '2021999999999999' }), 'it is for another app_id'],
-  ['another seller', notification({ seller_id: '2088999999999999' }), 'it is for another seller_id'],
   ['another kind', notification({ notify_type: 'dut_user_sign' }), 'it is not about a trade'],
   ['no notify_id', notification({ notify_id: undefined }), 'notify_id or out_trade_no is missing'],
   ['RSA', notification({ sign_type: 'RSA' }), 'sign_type is not RSA2'],
@@ -279,6 +319,28 @@ test('a value with & and = in it is believed where it could be no other field', 
   expect(read(notification({ passback_params: 'a=1&b=2', subject: 'tea & cake = 2' }))).toMatchObject({ verified: true });
 });
 
+test('of a genuine notification no parameter that counts can be hidden inside of another', () => {
+  const genuine = notification({ gmt_refund: '2026-01-01 09:00:00', out_biz_no: 'R0001', refund_fee: '1.00' }).toString();
+  const names = genuine.split('&').map((pair) => pair.slice(0, pair.indexOf('='))).filter((name) => name !== 'sign' && name !== 'sign_type').sort();
+  const values = new URLSearchParams(genuine);
+  for (const [at, name] of names.entries()) {
+    if (at === 0) continue;
+    const before = names[at - 1]!;
+    const merged = new URLSearchParams(values);
+    merged.set(before, `${values.get(before)}&${name}=${values.get(name)}`);
+    merged.delete(name);
+    expect([name, read(Buffer.from(merged.toString())).verified]).toEqual([name, false]);
+  }
+  expect(read(notification({ subject: 'tea & cake', passback_params: 'a=1&b=2' })).verified).toBe(true);
+});
+
+test('what anybody can add to a genuine notification, for no signature covers it, changes nothing', () => {
+  const genuine = read(notification({ seller_id: undefined }));
+  const added = read(Buffer.concat([notification({ seller_id: undefined }), Buffer.from('&seller_id=&out_biz_no=&gmt_refund=&x=')]));
+  expect(added).toEqual(genuine);
+  expect(read(Buffer.concat([notification({ notify_id: undefined }), Buffer.from('&notify_id=')]))).toMatchObject({ verified: false, why: 'notify_id or out_trade_no is missing' });
+});
+
 test('a genuine notification under another content-type is not believed', () => {
   for (const type of ['application/json', 'text/plain', '']) expect(read(notification(), { 'content-type': type })).toMatchObject({ verified: false });
 });
@@ -292,4 +354,95 @@ test('no single changed byte of a genuine notification is believed', () => {
     // A change of letter case inside a percent escape is the same text.
     if (reading.verified) expect(decodeURIComponent(altered.toString())).toBe(decodeURIComponent(genuine.toString()));
   }
+});
+
+test.each<[NewOrder['checkout'], string, object, object]>([
+  ['PAGE', 'alipay.trade.page.pay', { product_code: 'FAST_INSTANT_TRADE_PAY' }, { return_url: 'https://shop.example/back' }],
+  ['WAP', 'alipay.trade.wap.pay', { product_code: 'QUICK_WAP_WAY', quit_url: 'https://shop.example/back' }, { return_url: 'https://shop.example/back' }],
+  ['APP', 'alipay.trade.app.pay', { product_code: 'QUICK_MSECURITY_PAY' }, {}],
+])('checkout %s is signed for an independent verifier and calls nobody', async (checkout, method, content, common) => {
+  const verifier = new AlipaySdk({ appId: 'x', privateKey: stranger.privateKey, alipayPublicKey: ours.publicKey, keyType: 'PKCS8' });
+  seen = {};
+  const outcome = await adapter.create({ ...ORDER, checkout, returnUrl: 'https://shop.example/back' }, call());
+  const { form, value } = (outcome as { value: { form: string; value: string } }).value;
+  const unescape = (text: string): string => text.replaceAll('&quot;', '"').replaceAll('&amp;', '&');
+  const [, action = '', inner = ''] = form === 'FORM_HTML' ? /action="([^"]*)".*name="biz_content" value="([^"]*)"/.exec(value)! : [];
+  const parameters = form === 'FORM_HTML'
+    ? { ...Object.fromEntries(new URL(unescape(action)).searchParams), biz_content: unescape(inner) }
+    : Object.fromEntries(new URLSearchParams(value));
+  expect(parameters).toMatchObject({ method, notify_url: 'https://pay.example/notifications/alipay/alipay', ...common });
+  expect(JSON.parse((parameters as Record<string, string>)['biz_content']!)).toMatchObject({ out_trade_no: 'P0001', total_amount: '88.88', ...content });
+  expect(verifier.checkNotifySignV2(parameters)).toBe(true);
+  expect(verifier.checkNotifySignV2({ ...parameters, app_id: '1' })).toBe(false);
+  expect(seen).toEqual({});
+});
+
+test('checkout JSAPI goes by a call, and brings the number of the trade', async () => {
+  answer = ok({ out_trade_no: 'P0001', trade_no: 'T1' });
+  expect(await adapter.create({ ...ORDER, checkout: 'JSAPI', buyerId: '2088' }, call())).toEqual({ kind: 'ACCEPTED', value: { form: 'APP_PARAMETERS', value: '{"tradeNO":"T1"}' } });
+  expect(JSON.parse(seen['biz_content']!)).toMatchObject({ buyer_id: '2088', product_code: 'JSAPI_PAY' });
+});
+
+describe('certificate mode', () => {
+  const valid = { notBefore: new Date('2025-01-01'), notAfter: new Date('2030-01-01') };
+  const [rootKeys, middleKeys, merchant, renewed] = [keys(), keys(), keys(), keys()];
+  const NAME = '支付宝(中国)网络技术有限公司-2088000000000001';
+  const root = issueCertificate({ subject: { commonName: 'Root' }, publicKeyPem: rootKeys.publicKey, privateKeyPem: rootKeys.privateKey, serial: 1n, isAuthority: true, ...valid });
+  const issued = (commonName: string, pair: { publicKey: string }, serial: bigint, by = { certificatePem: root, privateKeyPem: rootKeys.privateKey }, isAuthority = false): string =>
+    issueCertificate({ subject: { commonName }, issuer: by, publicKeyPem: pair.publicKey, serial, isAuthority, ...valid });
+  const middle = issued('Class 2', middleKeys, 2n, undefined, true);
+  const byMiddle = { certificatePem: middle, privateKeyPem: middleKeys.privateKey };
+  const [first, second] = [issued(NAME, alipay, 3n, byMiddle), issued(NAME, renewed, 4n, byMiddle)];
+  const merchants = issued('2088000000000009-2021000000000009', merchant, 5n, byMiddle);
+
+  const settings = (): PlatformAdapter =>
+    createAlipayAdapter(
+      alipaySettings.parse({
+        account: 'alipay', app_id: '2021000000000001', seller_id: '2088000000000001', gateway_url: `http://127.0.0.1:${(platform.address() as AddressInfo).port}/gateway.do`,
+        app_private_key: ours.privateKey, app_certificate: issued('app', ours, 6n, byMiddle), alipay_certificate: first, alipay_root_certificates: root,
+      }),
+      'https://pay.example/notifications/alipay/alipay',
+    );
+  const by = (pem: string, key: string, node: object) => (method: string) => {
+    const { body } = signed({ code: '10000', ...node }, key)(method);
+    return { body: body.replace(/}$/, `,"alipay_cert_sn":"${certificateSerial(pem)}"}`) };
+  };
+  const paidTrade = { ...trade, trade_status: 'WAIT_BUYER_PAY' };
+  /** The platform answers under a certificate, and gives out a chain when it is asked for that one. */
+  const answering = (pem: string, key: string, chain: string): void => {
+    const content = Buffer.from(chain).toString('base64');
+    answer = (method) => (method.endsWith('alipaycert.download') ? by(pem, key, { alipay_cert_content: content })(method) : by(pem, key, paidTrade)(method));
+  };
+  const notified = (at: PlatformAdapter, key: string): boolean => at.readNotification({ headers: FORM, body: notification({}, key), receivedAt: AT }).verified;
+
+  test('a request names both certificates, and the configured one is believed', async () => {
+    const certified = settings();
+    answer = by(first, alipay.privateKey, paidTrade);
+    expect(await certified.query(IDENTITY, call())).toMatchObject({ kind: 'ACCEPTED' });
+    expect(seen).toMatchObject({ app_cert_sn: expect.stringMatching(/^[0-9a-f]{32}$/), alipay_root_cert_sn: certificateSerial(root) });
+    answer = ok(paidTrade);
+    expect(await certified.query(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN', code: 'UNKNOWN_CERTIFICATE' });
+  });
+
+  test('a renewed certificate is fetched and believed beside the old one, for answers and notifications', async () => {
+    const certified = settings();
+    expect(notified(certified, renewed.privateKey)).toBe(false);
+    answering(second, renewed.privateKey, second + middle);
+    expect(await certified.query(IDENTITY, call())).toMatchObject({ kind: 'ACCEPTED' });
+    answer = by(first, alipay.privateKey, paidTrade);
+    expect(await certified.query(IDENTITY, call())).toMatchObject({ kind: 'ACCEPTED' });
+    for (const key of [renewed.privateKey, alipay.privateKey]) expect(notified(certified, key)).toBe(true);
+  });
+
+  test.each<[string, string, string]>([
+    ["a merchant's, under the same roots", merchants, merchants + middle],
+    ['one that a merchant has issued', issued(NAME, merchant, 7n, { certificatePem: merchants, privateKeyPem: merchant.privateKey }), issued(NAME, merchant, 7n, { certificatePem: merchants, privateKeyPem: merchant.privateKey }) + merchants + middle],
+    ['one that signs itself', issueCertificate({ subject: { commonName: NAME }, publicKeyPem: merchant.publicKey, privateKeyPem: merchant.privateKey, serial: 8n, ...valid }), ''],
+    ['one without its chain', issued(NAME, merchant, 9n, byMiddle), ''],
+  ])('a certificate is not believed: %s', async (_what, pem, chain) => {
+    const certified = settings();
+    answering(pem, merchant.privateKey, chain === '' ? pem : chain);
+    expect(await certified.query(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN', code: 'UNKNOWN_CERTIFICATE' });
+    expect(notified(certified, merchant.privateKey)).toBe(false);
+  });
 });

@@ -89,7 +89,8 @@ test('a form is read once and in one way, or not at all', () => {
   const fields = fc.dictionary(fc.string({ minLength: 1 }), fc.string({ unit: 'grapheme' }));
   fc.assert(fc.property(fields, (given) => {
     fc.pre(Object.keys(given).length > 0);
-    expect(parseForm(Buffer.from(new URLSearchParams(given).toString()))).toEqual(given);
+    const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== ''));
+    expect(parseForm(Buffer.from(new URLSearchParams(given).toString()))).toEqual(said);
   }));
   expect(parseForm(Buffer.from('a=100%25%2B&b=x+y'))).toEqual({ a: '100%+', b: 'x y' });
   for (const bad of ['', 'a=1&a=2', 'a=%zz', 'a=%ff', 'a=ü', '=1', 'a=1&&b=2']) expect(parseForm(Buffer.from(bad, 'latin1'))).toBeNull();

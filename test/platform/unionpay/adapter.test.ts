@@ -9,6 +9,7 @@ import iconv from 'iconv-lite';
 import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/platform.js';
 import { createUnionPayAdapter } from '../../../src/platform/unionpay/adapter.js';
 import { unionPaySettings } from '../../../src/platform/unionpay/settings.js';
+import { verifyBytes } from '../../../src/platform/rsa.js';
 import { parseAnswer, signedDigest, whyUnproven } from '../../../src/platform/unionpay/signature.js';
 import { certificatePem } from '../../../src/platform/settings.js';
 import { issueCertificate } from '../../../src/simulator/certificate.js';
@@ -184,7 +185,8 @@ test.each<[string, object]>([
   ...each(['10', '11', '13', '14', '31', '32', '40', '43'], { kind: 'MISCONFIGURED' }),
   ...each(['42', '74', '75'], { kind: 'REJECTED', meaning: 'MONEY_UNCLEAR' }),
   ...each(['02', '39', ...FAILURES], { kind: 'REJECTED', meaning: 'FINAL' }),
-  ...each(['00', 'A6', '34', '98', 'ZZ'], { kind: 'UNKNOWN' }),
+  ...each(['00', 'A6', '34', '45'], { kind: 'UNKNOWN' }),
+  ...each(['41', '98', 'ZZ'], { kind: 'UNKNOWN', unmapped: true }),
 ])('creation answered with %s and nothing to pay with', async (respCode, outcome) => {
   platform.answer = () => code(respCode);
   expect(await adapter.create(ORDER, call())).toMatchObject({ ...outcome, code: respCode });
@@ -245,8 +247,8 @@ test.each<[string, Fields, object]>([
 test.each<[string, object]>([
   ['34', { kind: 'ACCEPTED', value: { evidence: { class: 'NOT_FOUND', at: AT } } }],
   ...each(['06', '37'], { kind: 'RATE_LIMITED' }),
-  ...each(['10', '11', '13', '31', '32'], { kind: 'MISCONFIGURED' }),
-  ...each(['03', '04', '05', '01', '99', 'ZZ'], { kind: 'UNKNOWN' }),
+  ...each(['10', '11', '13', '14', '31', '32', '40', '43'], { kind: 'MISCONFIGURED' }),
+  ...each(['03', '04', '05', '12', '42', '01', '99', 'ZZ'], { kind: 'UNKNOWN' }),
 ])('a query that itself is answered with %s', async (respCode, outcome) => {
   platform.answer = () => code(respCode);
   expect(await adapter.query(IDENTITY, call())).toMatchObject(outcome);
@@ -262,8 +264,8 @@ test('a query about another order, or of another time, says nothing', async () =
 test.each<[string, object]>([
   ...each(['00', '05'], { status: 'SUBMITTED', retry: null }),
   ...each(['03', '04'], { status: 'UNKNOWN', retry: null }),
-  ...each(['35', '36', '30', '33', '38', '01'], { status: 'FAILED', retry: 'NEW_NUMBER' }),
-  ...each(['02', '39', '06', '37', '10', '11', '31'], { status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true }),
+  ...each(FAILURES, { status: 'FAILED', retry: 'NEW_NUMBER' }),
+  ...each(['02', '39', '06', '37', '10', '11', '13', '14', '31', '32', '40', '43'], { status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true }),
   ['12', { status: 'UNCHANGED', retry: null }],
   ...each(['45', '99'], { status: 'UNKNOWN', retry: null }),
   ...each(['42', '74', '75'], { status: 'UNKNOWN', moneyUnclear: true }),
@@ -281,8 +283,17 @@ test.each<[string, Partial<NewRefund>, string]>([
   ['all of it, paid after 23:00 and given back the next day', { amount: REFUND.paid, paidAt: new Date('2026-01-01T15:00:00Z'), createdAt: new Date('2026-01-02T14:59:59Z') }, '31'],
 ])('giving back %s', async (_what, change, txnType) => {
   platform.answer = () => code('00');
-  await adapter.refund({ ...REFUND, ...change }, call());
+  await adapter.refund({ ...REFUND, ...change }, { ...call(), at: change.createdAt ?? AT });
   expect(lastAsked()).toMatchObject({ txnType });
+});
+
+test('a void that goes out only after the clearing is a refund, under the same number and time', async () => {
+  platform.answer = () => code('00');
+  const whole = { ...REFUND, amount: REFUND.paid, paidAt: new Date('2026-01-01T14:00:00Z'), createdAt: new Date('2026-01-01T14:59:59Z') };
+  await adapter.refund(whole, { ...call(), at: new Date('2026-01-01T14:59:59Z') });
+  expect(lastAsked()).toMatchObject({ txnType: '31', orderId: 'R00000001', txnTime: '20260101225959' });
+  await adapter.refund(whole, { ...call(), at: new Date('2026-01-01T15:00:00Z') });
+  expect(lastAsked()).toMatchObject({ txnType: '04', orderId: 'R00000001', txnTime: '20260101225959' });
 });
 
 test('a refund of a payment whose queryId is not known is not sent', async () => {
@@ -292,13 +303,37 @@ test('a refund of a payment whose queryId is not known is not sent', async () =>
 });
 
 const sent = (secondsAgo: number): NewRefund => ({ ...REFUND, sentAt: new Date(AT.getTime() - secondsAgo * 1_000) });
-const refundFound = (origRespCode: string): Told => told({ ...found, orderId: 'R00000001', queryId: 'F1', txnAmt: '100', origRespCode });
+const refundFound = (origRespCode: string, change: Fields = {}): Told => told({ ...found, orderId: 'R00000001', queryId: 'F1', txnAmt: '100', origRespCode, ...change });
+const FAILED = { status: 'FAILED', retry: 'NEW_NUMBER' };
+test.each<[string, Told, Told, number, object, number]>([
+  ['is found done', refundFound('00'), code('00'), 70, { status: 'SUCCEEDED', amount: 100n }, 0],
+  ['is found under way', refundFound('05'), code('00'), 70, { status: 'SUBMITTED' }, 0],
+  ['is found failed', refundFound('01'), code('00'), 70, { ...FAILED, confirmed: true }, 0],
+  ['cannot be asked about', 'cut', code('00'), 70, { status: 'UNCHANGED', retry: 'SAME_NUMBER' }, 0],
+  ['is not found, and taken now', code('34'), code('00'), 70, { status: 'SUBMITTED' }, 1],
+  ['is not found yet, and taken now', code('34'), code('00'), 10, { status: 'SUBMITTED' }, 1],
+  ['is not found, and refused now', code('34'), code('36'), 70, { ...FAILED, confirmed: true }, 1],
+  ['is not found yet, and refused now', code('34'), code('36'), 10, FAILED, 1],
+])('a refund that was sent before is asked about before it is sent again: it %s', async (_what, asked, answered, secondsAgo, report, sends) => {
+  const before = platform.asked.length;
+  platform.answer = ({ path }) => (path.endsWith('queryTrans.do') ? asked : answered);
+  const outcome = await adapter.refund({ ...sent(secondsAgo), attempt: 2 }, call());
+  expect(outcome).toMatchObject(report);
+  if (secondsAgo === 10) expect(outcome.confirmed).toBeUndefined();
+  expect(platform.asked.slice(before).filter(({ path }) => path.endsWith('backTransReq.do'))).toHaveLength(sends);
+});
+
 test.each<[string, Told, NewRefund, object]>([
   ['00', refundFound('00'), sent(60), { status: 'SUCCEEDED', amount: 100n, at: PAID_AT, platformRefundId: 'F1' }],
   ['A6', refundFound('A6'), sent(60), { status: 'SUCCEEDED' }],
   ...['03', '04', '05'].map((one): [string, Told, NewRefund, object] => [one, refundFound(one), sent(60), { status: 'SUBMITTED' }]),
   ...['01', '99'].map((one): [string, Told, NewRefund, object] => [one, refundFound(one), sent(60), { status: 'FAILED', retry: 'NEW_NUMBER' }]),
-  ['74', refundFound('74'), sent(60), { status: 'UNKNOWN', moneyUnclear: true }],
+  ...['42', '74', '75'].map((one): [string, Told, NewRefund, object] => [one, refundFound(one), sent(60), { status: 'UNKNOWN', moneyUnclear: true }]),
+  ['done, an amount with a point', refundFound('00', { txnAmt: '1.00' }), sent(60), { status: 'UNKNOWN', amount: null, unmapped: true }],
+  ['done, without an amount', refundFound('00', { txnAmt: '' }), sent(60), { status: 'UNKNOWN', amount: null, unmapped: true }],
+  ['found, and none such, asked too early', refundFound('34'), sent(62), { status: 'UNCHANGED' }],
+  ['found, and none such, asked later', refundFound('34'), sent(63), { status: 'UNKNOWN', retry: 'SAME_NUMBER' }],
+  ['another refund', refundFound('00', { orderId: 'R00000002' }), sent(60), { status: 'UNCHANGED', word: 'OTHER_REFUND' }],
   ['a code nobody knows', refundFound('ZZ'), sent(60), { status: 'UNKNOWN', unmapped: true }],
   ['not found, asked too early', code('34'), sent(62), { status: 'UNCHANGED' }],
   ['not found, asked later', code('34'), sent(63), { status: 'UNKNOWN', retry: 'SAME_NUMBER' }],
@@ -338,6 +373,14 @@ test.each([
   });
 });
 
+test('a notification without a queryId is known by its order, also where an empty one was added', () => {
+  const { queryId: _none, ...fields } = notice();
+  const body = new URLSearchParams(signed(fields)).toString();
+  for (const text of [body, `${body}&queryId=`]) {
+    expect(adapter.readNotification({ headers: FORM, body: Buffer.from(text), receivedAt: AT })).toMatchObject({ verified: true, notificationId: '777290058110048:P00000001:20260101080000:01:00' });
+  }
+});
+
 test.each(forged)('a notification with %s is not believed', (_what, fields) => {
   const reading = read({ ...fields, txnType: '01' });
   expect(reading.verified || reading.claimedOrderNo()).toBe('P00000001');
@@ -347,6 +390,9 @@ test.each<[string, Fields, string]>([
   ['another merchant', { merId: '777290058110049' }, 'it is for another merId'],
   ['no number', { orderId: '' }, 'orderId, txnTime or respCode is missing'],
   ['another type', { txnType: '02' }, 'txnType 02 is not about a payment or a refund'],
+  ["the words of a query's answer", { origRespCode: '05' }, 'it is the answer to a call'],
+  ["the words of a placed code's answer", { qrCode: 'https://qr.95516.com/1' }, 'it is the answer to a call'],
+  ["the words of a placed app order's answer", { tn: '1' }, 'it is the answer to a call'],
 ])('a genuine notification with %s is not taken', (_what, change, why) => {
   expect(read(signed(notice(change)))).toMatchObject({ verified: false, why });
 });
@@ -369,6 +415,18 @@ test('fields under the signature of others whose joined text is the same are not
     { ...others, respCode: respCode!, reqReserved: '{a', 'reqReserved={a': '1&b=2}', respMsg: respMsg! },
   ];
   for (const forged of forgeries) expect(read(forged)).toMatchObject({ verified: false, why: 'a value holds what could be another field' });
+});
+
+test('of a genuine notification no field that counts can be hidden inside of another', () => {
+  const fields = signed(notice({ reqReserved: '{a=1&b=2}' }));
+  expect(read(fields).verified).toBe(true);
+  const names = Object.keys(fields).filter((name) => name !== 'signature').sort();
+  for (const [at, name] of names.entries()) {
+    if (at === 0 || name === 'encoding') continue;
+    const { [name]: hidden, ...rest } = fields;
+    const before = names[at - 1]!;
+    expect([name, read({ ...rest, [before]: `${fields[before]}&${name}=${hidden}` }).verified]).toEqual([name, false]);
+  }
 });
 
 test('a genuine notification under another content-type is not believed', () => {
@@ -410,6 +468,11 @@ testVectors(vectors)('U1: the signature of a request of another implementation',
   expect(BigInt(`0x${new X509Certificate(certPem).serialNumber}`).toString()).toBe(certId);
   const publicKeyPem = new X509Certificate(certPem).publicKey.export({ type: 'spki', format: 'pem' }).toString();
   expect(opensslAccepts({ ...fields, signature }, publicKeyPem)).toBe(true);
+  const key = new X509Certificate(certPem).publicKey;
+  expect(verifyBytes(signedDigest(fields), signature, key)).toBe(true);
+  expect(verifyBytes(Buffer.from(sha256hex, 'hex'), signature, key)).toBe(false);
+  expect(verifyBytes(joined(fields), signature, key)).toBe(false);
+  for (const name of Object.keys(fields).filter((one) => fields[one] !== '')) expect(verifyBytes(signedDigest({ ...fields, [name]: `${fields[name]}1` }), signature, key)).toBe(false);
   expect(certificatePem.safeParse(certPem).success).toBe(true);
 });
 
@@ -422,6 +485,11 @@ testVectors(vectors)('U2, U4: a genuine answer is proven by its chain and nothin
   expect(whyUnproven(fields, trust, at)).toBeNull();
   expect(whyUnproven(fields, { ...trust, middles: [] }, at)).toBe('the certificate is not issued under a trusted root');
   expect(whyUnproven(fields, { ...trust, roots: [new X509Certificate(rootPem)] }, at)).toBe('the certificate is not issued under a trusted root');
+  const { signPubKeyCert } = fields;
+  expect(signPubKeyCert).toContain('\r\n');
+  expect(whyUnproven({ ...fields, signPubKeyCert: signPubKeyCert!.replaceAll('\r\n', '\n') }, trust, at)).toBe('the signature does not verify');
+  const sameName = /CN=(.*)$/m.exec(new X509Certificate(signPubKeyCert!).subject)![1]!;
+  expect(whyUnproven({ ...fields, signPubKeyCert: selfSigned(sameName, stranger) }, trust, at)).toBe('the certificate is not issued under a trusted root');
   expect(whyUnproven(fields, trust, new Date('2026-01-01'))).toBe('the certificate is not issued under a trusted root');
   for (const name of Object.keys(fields).filter((one) => !['signature', 'signPubKeyCert', 'version', 'signMethod'].includes(one) && fields[one] !== '')) {
     expect(whyUnproven({ ...fields, [name]: `${fields[name]}1` }, trust, at)).toBe('the signature does not verify');

@@ -5,6 +5,7 @@ import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/
 import { createWechatPayAdapter } from '../../../src/platform/wechatpay/adapter.js';
 import { WechatPayClient } from '../../../src/platform/wechatpay/client.js';
 import { wechatPaySettings } from '../../../src/platform/wechatpay/settings.js';
+import { verifyBytes } from '../../../src/platform/rsa.js';
 import { openResource } from '../../../src/platform/wechatpay/signature.js';
 import { issueCertificate } from '../../../src/simulator/certificate.js';
 import { nobody, startTinyPlatform, type Asked, type TinyPlatform, type Told } from '../../support/tiny-platform.js';
@@ -203,12 +204,34 @@ test.each([
   [400, 'MCH_NOT_EXISTS', 'MISCONFIGURED'],
   [404, 'MCH_NOT_EXISTS', 'MISCONFIGURED'],
   [400, 'APPID_MCHID_NOT_MATCH', 'MISCONFIGURED'],
+  [400, 'OPENID_MISMATCH', 'MISCONFIGURED'],
+  [400, 'INVALID_TRANSACTIONID', 'MISCONFIGURED'],
 ])('HTTP %d %s is %s: not executed', async (status, code, kind) => {
   platform.answer = () => refused(status, code);
   expect(await adapter.create(ORDER, call())).toMatchObject({ kind, code });
   expect(await adapter.close(IDENTITY, call())).toMatchObject({ kind });
   expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind });
   expect(await adapter.refund(REFUND, call())).toMatchObject({ status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true });
+});
+
+test.each<[string, () => Told, boolean]>([
+  ['a refusal', () => refused(400, 'SOMETHING_NEW'), true],
+  ['a doubt of the platform', () => refused(500, 'SYSTEM_ERROR'), false],
+  ['an acceptance without an outcome', () => refused(202, 'ACCEPTED'), false],
+])('%s that stands in no table is a word without a mapping, and only that', async (_what, answer, unmapped) => {
+  platform.answer = answer;
+  for (const outcome of [await adapter.create(ORDER, call()), await adapter.close(IDENTITY, call()), await adapter.refund(REFUND, call())]) {
+    expect((outcome as { unmapped?: boolean }).unmapped ?? false).toBe(unmapped);
+  }
+});
+
+test.each(['USERPAYING', 'ACCEPTED'])('HTTP 202 %s is under way: neither placed, closed nor refunded', async (code) => {
+  platform.answer = () => refused(202, code);
+  expect(await adapter.create(ORDER, call())).toMatchObject({ kind: 'UNKNOWN', code });
+  expect(await adapter.close(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN', code });
+  expect(await adapter.query(IDENTITY, call())).toMatchObject({ kind: 'ACCEPTED', value: { evidence: { class: 'IN_PROGRESS', word: code } } });
+  expect(await adapter.refund(REFUND, call())).toMatchObject({ status: 'UNKNOWN', retry: 'SAME_NUMBER', notExecuted: false });
+  expect(await adapter.queryRefund(REFUND, call())).toMatchObject({ status: 'UNCHANGED' });
 });
 
 /** A refusal, and what a query says right after it. */
@@ -226,6 +249,7 @@ test.each([
   ['TRADE_ERROR', 'QUERY'],
   ['INVALID_REQUEST', 'QUERY'],
   ['OUT_TRADE_NO_USED', 'CONFLICT'],
+  ['ORDERCLOSED', 'QUERY'],
   ['NOTENOUGH', 'FINAL'],
   ['ACCOUNT_ERROR', 'FINAL'],
   ['ACCOUNTERROR', 'FINAL'],
@@ -295,6 +319,8 @@ const refundWords: [string, object, object][] = [
   ['CLOSED', {}, { status: 'FAILED', retry: 'NEW_NUMBER' }],
   ['ABNORMAL', {}, { status: 'ABNORMAL', retry: null }],
   ['ODD', {}, { status: 'UNKNOWN', unmapped: true }],
+  ['SUCCESS', { amount: { total: 8888 } }, { status: 'UNKNOWN', amount: null, unmapped: true }],
+  ['SUCCESS', { amount: { refund: 99.5, total: 8888 } }, { status: 'UNKNOWN', amount: null, unmapped: true }],
 ];
 test.each(refundWords)('a refund that is %s, as answer and by query', async (status, more, report) => {
   platform.answer = () => told(200, refundNode(status, more));
@@ -319,6 +345,9 @@ test.each<[string, Told, Told, object]>([
   ['REQUEST_BLOCKED, and a query finds none', refused(403, 'REQUEST_BLOCKED'), NO_REFUND, FAILED],
   ['USER_ACCOUNT_ABNORMAL, and a query finds none', refused(403, 'USER_ACCOUNT_ABNORMAL'), NO_REFUND, FAILED],
   ['ACCOUNT_ERROR, and a query finds none', refused(403, 'ACCOUNT_ERROR'), NO_REFUND, FAILED],
+  ['ACCOUNTERROR, and a query finds none', refused(403, 'ACCOUNTERROR'), NO_REFUND, FAILED],
+  ['TRADE_ERROR, and a query finds it under way', refused(403, 'TRADE_ERROR'), told(200, refundNode('PROCESSING')), { status: 'SUBMITTED' }],
+  ['a code nobody knows', refused(403, 'SOMETHING_NEW'), NO_REFUND, { ...DOUBT, unmapped: true }],
   ['RESOURCE_NOT_EXISTS, and there is no order', NO_REFUND, ABSENT, FAILED],
   ['RESOURCE_NOT_EXISTS, and there is an order', NO_REFUND, told(200, { ...order, trade_state: 'SUCCESS', ...paidFields }), DOUBT],
 ])('a refund refused with %s', async (_what, first, asked, report) => {
@@ -354,7 +383,7 @@ test.each([
   });
 });
 
-test.each(refundWords.filter(([status]) => status !== 'PROCESSING'))('a genuine notification of a refund that is %s', (status, more, report) => {
+test.each(refundWords.filter(([status, more]) => status !== 'PROCESSING' && !('amount' in more)))('a genuine notification of a refund that is %s', (status, more, report) => {
   const content = { mchid: '1900000001', out_trade_no: 'P0001', transaction_id: 'T1', refund_id: 'F1', out_refund_no: 'R0001', refund_status: status, amount: { total: 8888, refund: 100 }, ...more };
   expect(adapter.readNotification(delivery(`REFUND.${status}`, content))).toMatchObject({ verified: true, evidence: null, refund: { platformRefundNo: 'R0001', report } });
 });
@@ -473,9 +502,22 @@ testVectors(vectors)('W1: a notification of the platform\'s own SDK is proven by
   expect(why({ 'wechatpay-signature': `${signature!.slice(0, -4)}AAA=` })).toBe('BAD_SIGNATURE');
 });
 
-testVectors(vectors)('W2: the bare signature', () => {
+testVectors(vectors)('W1: a key of 16 bytes opens nothing here, and with the time of today it is old', () => {
+  const { certPem, serial, timestamp, nonce, body, signature, aesKey } = vectors!['W1'] as Record<string, string>;
+  const { resource } = JSON.parse(body!) as { resource: Parameters<typeof openResource>[0] };
+  expect(aesKey).toHaveLength(16);
+  expect(openResource(resource, aesKey!)).toBeNull();
+  const client = new WechatPayClient(settingsAt('http://127.0.0.1', { platform_certificates: certPem }));
+  const headers: Record<string, string> = { 'wechatpay-timestamp': timestamp!, 'wechatpay-nonce': nonce!, 'wechatpay-signature': signature!, 'wechatpay-serial': serial! };
+  expect(client.whyUnproven((name) => headers[name] ?? '', Buffer.from(body!), AT)).toBe('STALE_SIGNATURE');
+});
+
+testVectors(vectors)('W2: the bare signature, and no altered copy', () => {
   const { certPem, message, signature } = vectors!['W2'] as Record<string, string>;
-  expect(Rsa.verify(message!, signature!, certPem!)).toBe(true);
+  const key = new X509Certificate(certPem!).publicKey;
+  expect([verifyBytes(message!, signature!, key), Rsa.verify(message!, signature!, certPem!)]).toEqual([true, true]);
+  expect(verifyBytes(`${message} `, signature!, key)).toBe(false);
+  expect(verifyBytes(message!, `${signature!.slice(0, -4)}AAA=`, key)).toBe(false);
 });
 
 testVectors(vectors)('W4: an encrypted text opens, and no altered copy does', () => {
@@ -489,6 +531,7 @@ testVectors(vectors)('W4: an encrypted text opens, and no altered copy does', ()
     expect(openResource({ ...resource, ciphertext: altered.toString('base64') }, key!)).toBeNull();
   }
   expect(openResource({ ...resource, associated_data: '' }, key!)).toBeNull();
+  expect(openResource({ ...resource, nonce: `${nonce!.slice(0, -1)}${nonce!.endsWith('x') ? 'y' : 'x'}` }, key!)).toBeNull();
   expect(openResource(resource, key!.slice(0, 16))).toBeNull();
 });
 
@@ -536,6 +579,24 @@ describe('the bill', () => {
     ['with a state nobody knows', bill([row({ ...PAY, 交易状态: 'ODD' })]), { error: '"ODD" is no state of a trade' }],
   ])('one %s is not believed', async (_what, file, finding) => {
     expect(await rowsOf(file)).toMatchObject(finding as object);
+  });
+
+  test.each(['', 'no address', 'http://169.254.169.254/latest', 'https://api.mch.weixin.qq.com.example/x'])(
+    'what we sign goes to the hosts of the platform only: %j',
+    async (address) => {
+      const before = platform.asked.length;
+      platform.answer = () => told(200, { hash_type: 'SHA1', hash_value: '', download_url: address });
+      expect(await adapter.downloadBill('2026-01-01', call())).toMatchObject({ kind: 'UNKNOWN', code: 'BAD_ADDRESS' });
+      expect(platform.asked.length - before).toBe(1);
+    },
+  );
+
+  test('a download that ends in the middle, or is not packed, is not taken', async () => {
+    const { gzipSync } = await import('node:zlib');
+    for (const body of [gzipSync(bill([row(PAY)])).subarray(0, 40), Buffer.from('no gzip')]) {
+      platform.answer = ({ path }) => (path.startsWith('/v3/bill/') ? told(200, { hash_value: 'x', download_url: `${platform.url}/v3/billdownload/file?token=x` }) : { body });
+      expect(await adapter.downloadBill('2026-01-01', call())).toMatchObject({ kind: 'UNKNOWN', code: 'BAD_BILL' });
+    }
   });
 
   test('a file that is not what was hashed is not opened', async () => {
