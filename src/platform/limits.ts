@@ -3,8 +3,8 @@
  * number of calls at a time, a pause after "too many", and a circuit breaker, the last two for each operation. Calls that it does not
  * let through were never sent, and say so. It repeats nothing.
  */
-import { bulkhead, BulkheadRejectedError, BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, ExponentialBackoff, handleWhenResult, wrap, type IPolicy } from 'cockatiel';
-import type { Call, Failure, PlatformAdapter, RefundReport } from '../payment/platform.js';
+import { bulkhead, BulkheadRejectedError, BrokenCircuitError, circuitBreaker, CircuitState, ConsecutiveBreaker, ExponentialBackoff, handleWhenResult, TaskCancelledError, wrap, type IPolicy } from 'cockatiel';
+import { OVER_RATE, type Call, type Failure, type PlatformAdapter, type RefundReport } from '../payment/platform.js';
 
 export interface Limits {
   /** Calls at a time; others wait, a bounded number of them. */
@@ -81,15 +81,36 @@ class Guard {
   async run<T, R>(call: Call, run: () => Promise<T>, refused: (failure: Refused) => R): Promise<T | R> {
     const now = call.at.getTime();
     if (now < this.pausedUntil) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls' });
-    if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: 'RATE', message: 'more calls a second than are configured' });
+    if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: OVER_RATE, message: 'more calls a second than are configured' });
     try {
-      const result = await this.policy.execute(run, call.signal);
+      const result = await this.inTurn(run, call.signal);
       this.pauseAfter(result, now);
       return result;
     } catch (error) {
       if (error instanceof BrokenCircuitError) return refused({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately' });
       if (error instanceof BulkheadRejectedError) return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'too many calls at a time' });
+      if (error instanceof TaskCancelledError) return refused({ kind: 'UNREACHABLE', code: 'WAITED', message: 'its time was over before its turn came' });
       throw error;
+    }
+  }
+
+  /** Waits for its turn no longer than its time; once under way it ends by itself. */
+  private async inTurn<T>(run: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    let waits = true;
+    const { promise: over, reject } = Promise.withResolvers<never>();
+    const giveUp = (): void => {
+      if (waits) reject(new TaskCancelledError());
+    };
+
+    signal.addEventListener('abort', giveUp, { once: true });
+    const inItsTurn = this.policy.execute(() => {
+      waits = false;
+      return run();
+    }, signal);
+    try {
+      return await Promise.race([inItsTurn, over]);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
     }
   }
 

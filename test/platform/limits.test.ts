@@ -44,6 +44,21 @@ test('no more calls at a time; the others wait', async () => {
   expect((await Promise.all(all)).map(({ kind }) => kind)).toEqual(['ACCEPTED', 'ACCEPTED', 'ACCEPTED']);
 });
 
+test('a call whose time is over before its turn comes was not sent and says so', async () => {
+  const waiting: (() => void)[] = [];
+  const { adapter, calls } = told(() => new Promise((resolve) => waiting.push(() => resolve(OK))));
+  const guarded = limited(adapter, { concurrency: 1, perSecond: 1_000 });
+  const first = guarded.query(IDENTITY, at(0));
+  const over = new AbortController();
+  const second = guarded.query(IDENTITY, { at: T0, signal: over.signal });
+  over.abort();
+  expect(await second).toMatchObject({ kind: 'UNREACHABLE', code: 'WAITED' });
+  waiting.shift()!();
+  expect(await first).toMatchObject({ kind: 'ACCEPTED' });
+  expect(await guarded.query(IDENTITY, { at: T0, signal: over.signal })).toMatchObject({ kind: 'UNREACHABLE', code: 'WAITED' });
+  expect(calls.count).toBe(1);
+});
+
 test('"too many" pauses its operation, never longer than a second at first, and no other one', async () => {
   let answer: Outcome = { kind: 'RATE_LIMITED', code: 'isv.app-call-limited', message: '' };
   const { adapter, calls } = told(() => answer);
