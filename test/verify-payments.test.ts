@@ -8,7 +8,7 @@ import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/ali
 import { startUnionPaySimulator, type UnionPaySimulator } from '../src/simulator/unionpay/server.js';
 import { startWechatPaySimulator, type WechatPaySimulator } from '../src/simulator/wechatpay/server.js';
 import { accountsOf, callOptions, startTestApp, type TestApp } from './support/app.js';
-import { initiated, registered } from './support/requests.js';
+import { initiated, logOf, registered } from './support/requests.js';
 
 let hanging: AlipaySimulator;
 let answering: WechatPaySimulator;
@@ -37,7 +37,7 @@ const byOrder = ({ platform, merchantOrderNo }: Payment, platformOrderTime = '',
   ref: { $case: 'platformOrder', value: { platform, merchantAccount, merchantOrderNo, platformOrderTime } },
 });
 const entriesOf = async (payment: Payment): Promise<number> =>
-  (await service.operations.verifyPaymentLog({ paymentId: payment.paymentId })).entries;
+  (await service.operations.verifyPaymentLog(logOf(payment.paymentId))).entries;
 
 test.each([[false], [true]])('a platform that hangs starves no item of another one (apply: %s)', async (apply) => {
   const [silent, lively] = await Promise.all([created(Platform.PLATFORM_ALIPAY, 100), created(Platform.PLATFORM_WECHATPAY, 100)]);

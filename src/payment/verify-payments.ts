@@ -4,7 +4,7 @@
  * what was heard is joined as evidence, item by item. An item's failure is its own.
  */
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Deps } from './deps.js';
+import { ANSWERING_MS, type Deps } from './deps.js';
 import { DomainError } from './errors.js';
 import { findPayments, type PaymentRef } from './get-payment.js';
 import type { Payment} from './payment.js';
@@ -42,8 +42,6 @@ export interface SyncedItem {
 
 /** Calls in flight to one account for one batch request; its own limits hold for all requests together. */
 const CONCURRENCY = 32;
-/** Kept back of the caller's time for writing down and answering what the platforms have said. */
-export const ANSWERING_MS = 1_500;
 /** A batch that is faster than its account may be asks again after this time. */
 const PACE_MS = 100;
 
