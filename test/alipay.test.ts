@@ -9,7 +9,7 @@ import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/ali
 import { Notification } from '../src/notification/notification.js';
 import { promised } from '../src/cli/promised.js';
 import { accountsOf, callOptions, startTestApp, type TestApp } from './support/app.js';
-import { initiated, refundOf, registered, reported, yuan } from './support/requests.js';
+import { initiated, logOf, refundOf, registered, reported, yuan } from './support/requests.js';
 import { until } from './support/until.js';
 
 let simulator: AlipaySimulator;
@@ -76,7 +76,7 @@ test('created, paid by the buyer, notified, partly and then fully refunded', asy
 
   await simulator.control.idle();
   expect(await read(payment.paymentId)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_REFUNDED, refundedAmount: yuan(10_000n) }, refunds: [{}, {}] });
-  expect(await service.operations.verifyPaymentLog({ paymentId: payment.paymentId })).toMatchObject({ valid: true });
+  expect(await service.operations.verifyPaymentLog(logOf(payment.paymentId))).toMatchObject({ valid: true });
 });
 
 test('the page checkout is a signed form that the platform accepts', async () => {
@@ -207,7 +207,7 @@ test('two receipts at once, with a query and a closing beside them, leave one le
   }));
   for (const { paymentId } of payments) {
     expect(await statusOf(paymentId)).toBe(S.PAYMENT_STATUS_SUCCEEDED);
-    expect(await service.operations.verifyPaymentLog({ paymentId })).toMatchObject({ valid: true });
+    expect(await service.operations.verifyPaymentLog(logOf(paymentId))).toMatchObject({ valid: true });
   }
 });
 

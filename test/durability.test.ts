@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { GetPaymentRequest, type CreatePaymentRequest } from '../src/gen/payment/v1/payment_service.js';
-import { refundOf, registered, reported, yuan } from './support/requests.js';
+import { logOf, refundOf, registered, reported, yuan } from './support/requests.js';
 import { startServiceProcess, type ServiceProcess } from './support/service-process.js';
 import { until } from './support/until.js';
 
@@ -58,7 +58,7 @@ async function expectAll(service: ServiceProcess, ledger: readonly Acknowledged[
     expect(await service.payments.createPayment(request)).toMatchObject({ replayed: true, payment: { paymentId } });
   }
   const [last] = ledger.slice(-1);
-  expect(await service.operations.verifyPaymentLog({ paymentId: last!.paymentId })).toMatchObject({ valid: true });
+  expect(await service.operations.verifyPaymentLog(logOf(last!.paymentId))).toMatchObject({ valid: true });
 }
 
 test('kill -9 of the service, then of PostgreSQL, under load: everything acknowledged is there', async () => {

@@ -13,7 +13,7 @@ import { startWechatPaySimulator } from '../src/simulator/wechatpay/server.js';
 import type { Logger } from '../src/logger.js';
 import { SyncWorker } from '../src/sync/sync-worker.js';
 import { accountsOf, startTestApp, type TestApp } from './support/app.js';
-import { initiated, refundOf, yuan } from './support/requests.js';
+import { initiated, logOf, refundOf, yuan } from './support/requests.js';
 
 /** What the stories need of a simulator, by names that all three share. */
 interface Hand {
@@ -172,7 +172,7 @@ describe.each([
     await stage.hand.idle();
   };
   const holds = async (paymentId: string): Promise<void> =>
-    expect(await service.operations.verifyPaymentLog({ paymentId })).toMatchObject({ valid: true });
+    expect(await service.operations.verifyPaymentLog(logOf(paymentId))).toMatchObject({ valid: true });
 
   test('created, paid, notified, partly refunded, notified, and refunded in full', async () => {
     const payment = await create();

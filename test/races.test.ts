@@ -10,7 +10,7 @@ import { alipayAccount } from '../src/simulator/accounts.js';
 import { startAlipaySimulator, type AlipaySimulator } from '../src/simulator/alipay/server.js';
 import { accountsOf, startTestApp, type SeenError, type TestApp } from './support/app.js';
 import { freshDatabase, type FreshDatabase } from './support/database.js';
-import { initiated, refundOf, registered, reported } from './support/requests.js';
+import { initiated, logOf, refundOf, registered, reported } from './support/requests.js';
 import { startServiceProcess, type ServiceProcess } from './support/service-process.js';
 
 let database: FreshDatabase;
@@ -146,7 +146,7 @@ async function expectLegalHistories(ids: readonly string[]): Promise<void> {
     for (const { prevStatus, status } of versioned.slice(1)) {
       if (prevStatus !== status) expect(isLegalTransition(prevStatus!, status)).toBe(true);
     }
-    const verified = await far.operations.verifyPaymentLog({ paymentId: id });
+    const verified = await far.operations.verifyPaymentLog(logOf(id));
     expect(verified).toMatchObject({ valid: true, fault: '' });
   }
 }

@@ -1,16 +1,18 @@
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { VERSION } from '../app.js';
-import { ConfigError, readConfig, type Config } from '../config.js';
-import { resetEmbeddedPostgres, startEmbeddedPostgres } from '../store/embedded-postgres.js';
+import { ConfigError, readConfig } from '../config.js';
+import { resetEmbeddedPostgres } from '../store/embedded-postgres.js';
 import { migrateUp, migrationStatus } from '../store/migrate.js';
 import { existsSync, readdirSync } from 'node:fs';
 import { rm, rmdir } from 'node:fs/promises';
+import { addAuditCommands } from './audit.js';
 import { callMethod } from './call.js';
+import { withDatabase } from './database.js';
 import { runDemo } from './demo.js';
 import { runSimulators } from './simulator.js';
 
-/** 0 ok, 1 error, 2 usage, 78 configuration. */
+/** 0 ok, 1 error, 2 usage, 78 configuration; `audit verify` has its own meaning of 1 and 2. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command('paystate').description('Unified payment state management').version(VERSION).exitOverride();
 
@@ -35,6 +37,7 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .option('-d, --data <json>', 'the request as JSON', '{}')
     .option('--address <host:port>', 'where the service is', '127.0.0.1:50051')
     .action(callMethod);
+  addAuditCommands(program);
 
   try {
     await program.parseAsync([...argv]);
@@ -75,17 +78,6 @@ async function resetCommand(options: { yes?: boolean }): Promise<void> {
 
 async function demoCommand(): Promise<void> {
   if (!(await runDemo(readConfig()))) process.exitCode = 1;
-}
-
-/** The configured database, or the embedded cluster, which is stopped again unless it was running. */
-async function withDatabase(config: Config, work: (url: string, embedded: boolean) => Promise<void>): Promise<void> {
-  if (config.databaseUrl !== null) return await work(config.databaseUrl, false);
-  const postgres = await startEmbeddedPostgres({ dataDir: join(config.dataDir, 'postgres') });
-  try {
-    await work(postgres.url('paystate'), true);
-  } finally {
-    if (!postgres.reused) await postgres.stop('fast');
-  }
 }
 
 function exitCodeOf(error: unknown): number {

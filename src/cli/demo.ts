@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import * as grpc from '@grpc/grpc-js';
 import { startApp } from '../app.js';
 import type { Config } from '../config.js';
-import { OperationsServiceClient } from '../gen/payment/v1/operations_service.js';
+import { OperationsServiceClient, VerifyPaymentLogRequest } from '../gen/payment/v1/operations_service.js';
 import {
   PaymentOrigin,
   PaymentStatus,
@@ -158,7 +158,7 @@ async function readLog({ payments, operations }: Stage, { payment, events }: Bou
     const version = entry.version === undefined ? '   ' : `v${entry.version}`.padEnd(3);
     say(`  ${String(entry.seq).padStart(2)} ${version} ${LogKind[entry.kind].replace('LOG_KIND_', '').padEnd(16)} ${statusName(entry.status).padEnd(18)} ${entry.reason}`);
   }
-  const verified = await operations.verifyPaymentLog({ paymentId: payment.paymentId });
+  const verified = await operations.verifyPaymentLog(VerifyPaymentLogRequest.fromPartial({ paymentId: payment.paymentId }));
   expect(verified.valid && verified.entries >= log.entries.length, `the hash chain holds (${verified.fault})`);
   say(`  ${verified.entries} entries, the hash chain holds`);
 }

@@ -21,3 +21,5 @@ export interface Deps {
 
 /** The longest that a call to a platform may take; its outcome is recorded however long its caller waits. */
 export const PLATFORM_CALL_MAX_MS = 15_000;
+/** Kept back of a caller's time for writing down and answering what has been found out. */
+export const ANSWERING_MS = 1_500;

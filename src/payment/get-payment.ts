@@ -1,3 +1,4 @@
+import type { FilterQuery } from '@mikro-orm/postgresql';
 import { PaymentLogEntry } from './payment-log.js';
 import { DomainError, fieldInvalid, paymentNotFound } from './errors.js';
 import { Payment, type PaymentId } from './payment.js';
@@ -27,22 +28,62 @@ const RECENT_LOG = 20;
 type Reads = Pick<Deps, 'orm' | 'platforms'>;
 
 export async function findPayment(deps: Reads, ref: PaymentRef): Promise<Payment> {
-  const em = deps.orm.em.fork();
-  if ('paymentId' in ref) {
-    const payment = await em.findOne(Payment, { id: ref.paymentId });
-    if (payment !== null) return payment;
-    throw paymentNotFound(ref.paymentId);
-  }
+  const [found] = await findPayments(deps, [ref]);
+  if (found instanceof Payment) return found;
+  throw found!;
+}
 
-  const { platform, merchantOrderNo, platformOrderTime } = ref;
-  const merchantAccount = ref.merchantAccount ?? deps.platforms.defaultAccount(platform, null);
-  const time = platformOrderTime === '' ? {} : { platformOrderTime };
-  const [payment, second] = await em.find(Payment, { platform, merchantAccount, merchantOrderNo, ...time }, { limit: 2 });
+/** For each reference its payment, or why there is none; one statement, however many there are. */
+export async function findPayments(deps: Reads, refs: readonly PaymentRef[]): Promise<(Payment | DomainError)[]> {
+  const keys = refs.map((ref) => keyOf(deps, ref));
+  const wanted = whereOf(keys.flatMap((key) => (key instanceof DomainError ? [] : [key])));
+  const payments = wanted.length === 0 ? [] : await deps.orm.em.fork().find(Payment, { $or: wanted });
+  const byId = new Map(payments.map((payment) => [payment.id, payment]));
+  const byOrder = Map.groupBy(payments, orderText);
+
+  return keys.map((key) => {
+    if (key instanceof DomainError) return key;
+    if ('paymentId' in key) return byId.get(key.paymentId) ?? paymentNotFound(key.paymentId);
+    return theOnly(key, byOrder.get(orderText(key)) ?? []);
+  });
+}
+
+type Key = { readonly paymentId: PaymentId } | OrderRef;
+type OrderRef = Pick<Payment, 'platform' | 'merchantAccount' | 'merchantOrderNo' | 'platformOrderTime'>;
+
+function keyOf(deps: Reads, ref: PaymentRef): Key | DomainError {
+  if ('paymentId' in ref) return ref;
+  try {
+    return { ...ref, merchantAccount: ref.merchantAccount ?? deps.platforms.defaultAccount(ref.platform, null) };
+  } catch (error) {
+    if (error instanceof DomainError) return error;
+    throw error;
+  }
+}
+
+/** Conditions that each have an index: the ids, and the numbers of each account. */
+function whereOf(keys: readonly Key[]): FilterQuery<Payment>[] {
+  const ids = keys.flatMap((key) => ('paymentId' in key ? [key.paymentId] : []));
+  const orders = keys.flatMap((key) => ('paymentId' in key ? [] : [key]));
+  const accounts = Map.groupBy(orders, ({ platform, merchantAccount }) => `${platform} ${merchantAccount}`);
+  return [
+    ...(ids.length === 0 ? [] : [{ id: { $in: ids } }]),
+    ...[...accounts.values()].map((of) => {
+      const { platform, merchantAccount } = of[0]!;
+      return { platform, merchantAccount, merchantOrderNo: { $in: of.map(({ merchantOrderNo }) => merchantOrderNo) } };
+    }),
+  ];
+}
+
+const orderText = ({ platform, merchantAccount, merchantOrderNo }: OrderRef): string => `${platform} ${merchantAccount} ${merchantOrderNo}`;
+
+function theOnly({ platform, merchantAccount, merchantOrderNo, platformOrderTime: time }: OrderRef, candidates: readonly Payment[]): Payment | DomainError {
+  const [payment, second] = candidates.filter(({ platformOrderTime }) => time === '' || platformOrderTime === time);
   if (second !== undefined) {
-    throw fieldInvalid({ field: 'platform_order_time', description: `several orders of ${platform} have the number ${merchantOrderNo}` });
+    return fieldInvalid({ field: 'platform_order_time', description: `several orders of ${platform} have the number ${merchantOrderNo}` });
   }
   if (payment !== undefined) return payment;
-  throw new DomainError('PAYMENT_NOT_FOUND', `there is no payment of order ${merchantOrderNo} at ${platform}`, {
+  return new DomainError('PAYMENT_NOT_FOUND', `there is no payment of order ${merchantOrderNo} at ${platform}`, {
     metadata: { platform, merchant_account: merchantAccount, merchant_order_no: merchantOrderNo },
   });
 }

@@ -123,26 +123,64 @@ export interface ChainFault {
   readonly what: string;
 }
 
-/** The first fault of a payment's chain, read in the order of seq, or null when every entry is what was written. */
-export function findChainFault(
-  entries: readonly PaymentLogEntry[],
-  head: { readonly seq: number; readonly hash: string | null },
-): ChainFault | null {
-  let previous: { seq: number; hash: string | null; version: number } = { seq: 0, hash: null, version: 0 };
+export type ChainEntry = HashedFields & Pick<PaymentLogEntry, 'hash'>;
 
-  for (const entry of entries) {
-    const seq = previous.seq + 1;
-    if (entry.seq !== seq) return { seq, what: `entry ${seq} is missing` };
-    if (entry.prevHash !== previous.hash) return { seq, what: 'prev_hash is not the hash of the entry before' };
-    if (hashOf(entry) !== entry.hash) return { seq, what: 'the content does not give the recorded hash' };
-    if (entry.version !== null && entry.version !== previous.version + 1) {
-      return { seq, what: `version ${entry.version} does not follow version ${previous.version}` };
-    }
-    previous = { seq, hash: entry.hash, version: entry.version ?? previous.version };
+/** Where a payment says that its chain ends. */
+export interface ChainHead {
+  readonly seq: number;
+  readonly hash: string | null;
+}
+
+/** The first fault of a payment's chain, read in the order of seq, or null when every entry is what was written. */
+export function findChainFault(entries: readonly ChainEntry[], head: ChainHead): ChainFault | null {
+  const walk = new ChainWalk();
+  for (const entry of entries) walk.step(entry);
+  return walk.endAt(head);
+}
+
+/** Follows one payment's chain entry by entry, in the order of seq, and keeps its first fault; holds no entry itself. */
+export class ChainWalk {
+  /** Entries seen, behind a fault, too. */
+  entries = 0;
+  fault: ChainFault | null = null;
+  /** The end of what holds. */
+  last: ChainEnd = { seq: 0, hash: null, version: 0, status: null };
+
+  step(entry: ChainEntry): void {
+    this.entries += 1;
+    if (this.fault !== null) return;
+    const { last } = this;
+    this.fault = faultOf(entry, last);
+    if (this.fault === null) this.last = { seq: entry.seq, hash: entry.hash, version: entry.version ?? last.version, status: entry.status };
   }
 
-  if (previous.seq !== head.seq || previous.hash !== head.hash) {
-    return { seq: previous.seq + 1, what: `the payment's chain head is entry ${head.seq} with another hash` };
+  /** The first fault of a chain that was followed to its end: its own, or that the payment says otherwise. */
+  endAt(head: ChainHead): ChainFault | null {
+    const { last, fault } = this;
+    if (fault !== null) return fault;
+    if (last.seq < head.seq) return { seq: last.seq + 1, what: `entry ${last.seq + 1} is missing; the payment's chain head is entry ${head.seq}` };
+    if (last.seq > head.seq) return { seq: head.seq + 1, what: `entry ${head.seq + 1} is beyond the payment's chain head` };
+    return last.hash === head.hash ? null : { seq: last.seq, what: `the payment's chain head is entry ${head.seq} with another hash` };
+  }
+}
+
+export interface ChainEnd extends ChainHead {
+  readonly version: number;
+  readonly status: PaymentStatus | null;
+}
+
+function faultOf(entry: ChainEntry, last: ChainEnd): ChainFault | null {
+  const seq = last.seq + 1;
+  if (entry.seq !== seq) return { seq, what: `entry ${seq} is missing` };
+  if (entry.prevHash !== last.hash) return { seq, what: 'prev_hash is not the hash of the entry before' };
+  if (!isTextByName(entry.evidence)) return { seq, what: 'the evidence is not text by name' };
+  if (hashOf(entry) !== entry.hash) return { seq, what: 'the content does not give the recorded hash' };
+  if (entry.version !== null && entry.version !== last.version + 1) {
+    return { seq, what: `version ${entry.version} does not follow version ${last.version}` };
   }
   return null;
 }
+
+/** A rewritten row may hold any JSON, and 5 would give the hash of "5". */
+const isTextByName = (evidence: unknown): boolean =>
+  typeof evidence === 'object' && evidence !== null && !Array.isArray(evidence) && Object.values(evidence).every((value) => typeof value === 'string');

@@ -81,6 +81,9 @@ export interface Failure {
   readonly heldBack?: boolean;
 }
 
+/** The code of RATE_LIMITED for a call that was not sent because our own rate for the account is used up: it may be made a moment later. */
+export const OVER_RATE = 'RATE';
+
 export type CheckoutKind = 'QR_CODE' | 'PAGE' | 'WAP' | 'APP' | 'JSAPI';
 export type CheckoutNeed = 'buyerId' | 'buyerIp';
 

@@ -1,10 +1,17 @@
-import type { Deps } from './deps.js';
+/**
+ * A batch of payments held against their platforms. The plan: each record is compared with what its platform says of it, the items of
+ * each account beside those of the others, so that a platform that hangs holds up none but its own. Applying is the plan carried out:
+ * what was heard is joined as evidence, item by item. An item's failure is its own.
+ */
+import { setTimeout as wait } from 'node:timers/promises';
+import { ANSWERING_MS, type Deps } from './deps.js';
 import { DomainError } from './errors.js';
-import { findPayment, type PaymentRef } from './get-payment.js';
-import type { ApplyOutcome, Payment } from './payment.js';
+import { findPayments, type PaymentRef } from './get-payment.js';
+import type { Payment} from './payment.js';
+import { type ApplyOutcome } from './payment.js';
 import type { Actor } from './payment-log.js';
 import { isNegative, isOpen, isPaid } from './payment-status.js';
-import type { CallOutcome, PaymentEvidence, PaymentReport } from './platform.js';
+import { OVER_RATE, type CallOutcome, type PaymentEvidence, type PaymentReport } from './platform.js';
 import { askPlatform, joinAnswer } from './query-payment.js';
 
 export type VerifyResult = 'MATCH' | 'MISMATCH' | 'NOT_FOUND_AT_PLATFORM' | 'PLATFORM_UNREACHABLE' | 'NOT_FOUND';
@@ -33,10 +40,10 @@ export interface SyncedItem {
   readonly error: { readonly reason: string; readonly message: string } | null;
 }
 
-/** Calls in flight to the platforms for one batch request. */
+/** Calls in flight to one account for one batch request; its own limits hold for all requests together. */
 const CONCURRENCY = 32;
-/** Kept back of the caller's time for writing down and answering what the platforms have said. */
-const ANSWERING_MS = 1_500;
+/** A batch that is faster than its account may be asks again after this time. */
+const PACE_MS = 100;
 
 export interface Asking {
   readonly actor: Actor;
@@ -44,59 +51,82 @@ export interface Asking {
   timeLeftMs(): number;
 }
 
-/** Compares each record with the platform, in the order of the request; one bad item never fails the batch. */
+/** Compares each record with the platform, in the order of the request. */
 export async function verifyPayments(
   deps: Deps,
   refs: readonly PaymentRef[],
   options: Asking & { readonly apply: boolean },
 ): Promise<VerifiedItem[]> {
-  return await eachOf(refs, (ref) => verifyOne(deps, ref, options));
+  const found = await findPayments(deps, refs);
+  const items = refs.map((ref, place) => ({ ref, found: found[place]! }));
+  return await eachByQueue(items, accountOf, async ({ ref, found: payment }) => {
+    if (payment instanceof DomainError) return unasked(ref, 'NOT_FOUND', payment);
+    const planned = await plan(deps, { ref, payment }, options);
+    return options.apply ? await carryOut(deps, planned, options.actor) : planned.item;
+  });
 }
 
 /** Asks the platform about each payment and applies the answer. */
 export async function syncPayments(deps: Deps, refs: readonly PaymentRef[], asking: Asking): Promise<SyncedItem[]> {
-  return await eachOf(refs, async (ref): Promise<SyncedItem> => {
-    const verified = await verifyOne(deps, ref, { ...asking, apply: true });
-    const error = verified.error ?? { reason: verified.result, message: 'the answer was not applied' };
-    return verified.applied === null
-      ? { ref, payment: verified.payment, outcome: 'ERROR', error }
-      : { ref, payment: verified.payment, outcome: verified.applied, error: null };
-  });
+  const items = await verifyPayments(deps, refs, { ...asking, apply: true });
+  return items.map(({ ref, payment, result, applied, error }) =>
+    applied === null
+      ? { ref, payment, outcome: 'ERROR', error: error ?? { reason: result, message: 'the answer was not applied' } }
+      : { ref, payment, outcome: applied, error: null },
+  );
 }
 
-async function verifyOne(deps: Deps, ref: PaymentRef, options: Asking & { readonly apply: boolean }): Promise<VerifiedItem> {
-  const nothing = { ref, evidence: null, differences: [], applied: null, payment: null, error: null };
-  let payment: Payment;
-  try {
-    payment = await findPayment(deps, ref);
-  } catch (error) {
-    if (!(error instanceof DomainError)) throw error;
-    return { ...nothing, result: 'NOT_FOUND', error: { reason: error.reason, message: error.message } };
-  }
-  if (deps.platforms.find(payment.platform, payment.merchantAccount) === undefined) {
-    const message = `no account ${payment.merchantAccount} of ${payment.platform} is configured here`;
-    return { ...nothing, payment, result: 'PLATFORM_UNREACHABLE', error: { reason: 'PLATFORM_NOT_CONFIGURED', message } };
+const accountOf = ({ found }: { found: Payment | DomainError }): string =>
+  found instanceof DomainError ? '' : `${found.platform} ${found.merchantAccount}`;
+
+/** An item with what was heard about it; null where nobody was asked. */
+interface Planned {
+  readonly item: VerifiedItem;
+  readonly answer: CallOutcome<PaymentReport> | null;
+}
+
+async function plan(deps: Deps, { ref, payment }: { ref: PaymentRef; payment: Payment }, asking: Asking): Promise<Planned> {
+  const { platform, merchantAccount } = payment;
+  if (deps.platforms.find(platform, merchantAccount) === undefined) {
+    const error = { reason: 'PLATFORM_NOT_CONFIGURED', message: `no account ${merchantAccount} of ${platform} is configured here` };
+    return { item: { ...unasked(ref, 'PLATFORM_UNREACHABLE', error), payment }, answer: null };
   }
 
-  const leftMs = options.timeLeftMs() - ANSWERING_MS;
-  if (leftMs <= 0) {
+  const answer = await askInTime(deps, payment, asking);
+  if (answer === null) {
     const error = { reason: 'DEADLINE_EXCEEDED', message: 'not asked: the time of the call was over' };
-    return { ...nothing, payment, result: 'PLATFORM_UNREACHABLE', error };
+    return { item: { ...unasked(ref, 'PLATFORM_UNREACHABLE', error), payment }, answer: null };
   }
-
-  const answer = await askPlatform(deps, payment, leftMs);
   if (answer.kind !== 'ACCEPTED') {
     const error = { reason: answer.code, message: answer.message };
-    const joined = options.apply ? await joinOne(deps, payment, answer, options.actor) : { payment };
-    return { ...nothing, payment: joined.payment, result: 'PLATFORM_UNREACHABLE', error };
+    return { item: { ...unasked(ref, 'PLATFORM_UNREACHABLE', error), payment }, answer };
   }
 
   const { evidence } = answer.value;
   const differences = differencesOf(payment, evidence);
   const result = evidence.class === 'NOT_FOUND' ? 'NOT_FOUND_AT_PLATFORM' : differences.length === 0 ? 'MATCH' : 'MISMATCH';
-  if (!options.apply) return { ...nothing, payment, evidence, result, differences };
-  const joined = await joinOne(deps, payment, answer, options.actor);
-  return { ...nothing, evidence, result, differences, ...joined };
+  return { item: { ref, result, payment, evidence, differences, applied: null, error: null }, answer };
+}
+
+function unasked(ref: PaymentRef, result: VerifyResult, { reason, message }: { reason: string; message: string }): VerifiedItem {
+  return { ref, result, payment: null, evidence: null, differences: [], applied: null, error: { reason, message } };
+}
+
+/** Null when the caller's time was over before the platform could be asked. What is over the account's rate is asked a little later. */
+async function askInTime(deps: Deps, payment: Payment, asking: Asking): Promise<CallOutcome<PaymentReport> | null> {
+  for (;;) {
+    const leftMs = asking.timeLeftMs() - ANSWERING_MS;
+    if (leftMs <= 0) return null;
+    const answer = await askPlatform(deps, payment, leftMs);
+    if (answer.kind !== 'RATE_LIMITED' || answer.code !== OVER_RATE) return answer;
+    await wait(Math.min(PACE_MS, leftMs));
+  }
+}
+
+async function carryOut(deps: Deps, { item, answer }: Planned, actor: Actor): Promise<VerifiedItem> {
+  if (answer === null) return item;
+  const joined = await joinOne(deps, item.payment!, answer, actor);
+  return { ...item, ...joined, error: item.error ?? joined.error };
 }
 
 /** Joins an answer; a refusal to write it is the item's own. */
@@ -150,12 +180,15 @@ function differencesOf(payment: Payment, evidence: PaymentEvidence): Difference[
   return differences;
 }
 
-async function eachOf<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
+/** Works through each queue beside the others, a bounded number of its items at a time; answers in the order of the items. */
+async function eachByQueue<T, R>(items: readonly T[], queueOf: (item: T) => string, work: (item: T) => Promise<R>): Promise<R[]> {
   const results = new Array<R>(items.length);
-  const places = [...items.keys()];
-  const workers = Array.from({ length: Math.min(CONCURRENCY, items.length) }, async () => {
+  const drain = async (places: number[]): Promise<void> => {
     for (let place = places.shift(); place !== undefined; place = places.shift()) results[place] = await work(items[place]!);
-  });
+  };
+
+  const queues = Map.groupBy(items.keys(), (place) => queueOf(items[place]!));
+  const workers = [...queues.values()].flatMap((places) => Array.from({ length: Math.min(CONCURRENCY, places.length) }, () => drain(places)));
   await Promise.all(workers);
   return results;
 }

@@ -16,7 +16,7 @@ import {
   wrap,
   type IPolicy,
 } from 'cockatiel';
-import type { Call, Failure, PlatformAdapter, RefundReport } from '../payment/platform.js';
+import { OVER_RATE, type Call, type Failure, type PlatformAdapter, type RefundReport } from '../payment/platform.js';
 
 export interface Limits {
   /** Calls at a time; others wait, a bounded number of them. */
@@ -94,18 +94,36 @@ class Guard {
   async run<T, R>(call: Call, run: () => Promise<T>, refused: (failure: Refused) => R): Promise<T | R> {
     const now = call.at.getTime();
     if (now < this.pausedUntil) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls', heldBack: true });
-    if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: 'RATE', message: 'more calls a second than are configured', heldBack: true });
+    if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: OVER_RATE, message: 'more calls a second than are configured', heldBack: true });
     try {
-      const { result } = await this.policy.execute(async () => await waited(run, call.signal), call.signal);
+      const { result } = await this.inTurn(async () => await waited(run, call.signal), call.signal);
       this.pauseAfter(result, now);
       return result;
     } catch (error) {
-      if (error instanceof TaskCancelledError) {
-        return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'the time of the call was over before its turn came', heldBack: true });
-      }
       if (error instanceof BrokenCircuitError) return refused({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately', heldBack: true });
       if (error instanceof BulkheadRejectedError) return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'too many calls at a time', heldBack: true });
+      if (error instanceof TaskCancelledError) return refused({ kind: 'UNREACHABLE', code: 'WAITED', message: 'its time was over before its turn came', heldBack: true });
       throw error;
+    }
+  }
+
+  /** Waits for its turn no longer than its time; once under way it ends by itself. */
+  private async inTurn<T>(run: () => Promise<T>, signal: AbortSignal): Promise<T> {
+    let waits = true;
+    const { promise: over, reject } = Promise.withResolvers<never>();
+    const giveUp = (): void => {
+      if (waits) reject(new TaskCancelledError());
+    };
+
+    signal.addEventListener('abort', giveUp, { once: true });
+    const inItsTurn = this.policy.execute(() => {
+      waits = false;
+      return run();
+    }, signal);
+    try {
+      return await Promise.race([inItsTurn, over]);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
     }
   }
 

@@ -12,6 +12,7 @@ import type { PaymentRef } from '../payment/get-payment.js';
 import { bodyHash } from '../payment/idempotency.js';
 import type { PaymentFilter } from '../payment/list-payments.js';
 import type { Actor } from '../payment/payment-log.js';
+import type { CreationRange } from '../payment/read-chains.js';
 import type { ResolveReview } from '../payment/resolve-review.js';
 import type { UpdatePaymentStatus } from '../payment/update-payment-status.js';
 import type { CancelRefund } from '../refund/cancel-refund.js';
@@ -265,8 +266,33 @@ export function decodeWaitForPayment(request: rpc.WaitForPaymentRequest) {
   return { ...rest, timeoutMs: timeout ?? 30_000 };
 }
 
-export const decodeVerifyPaymentLog = (request: ops.VerifyPaymentLogRequest) =>
-  decode(z.object({ paymentId: field.uuid }), request).paymentId;
+const AUDIT_PAGE_MAX = 100_000;
+const AUDIT_DAYS_MAX = 31;
+const verifyPaymentLog = z
+  .object({
+    paymentId: field.optionalUuid,
+    startTime: field.optionalTime,
+    endTime: field.optionalTime,
+    pageSize: z.number().int().min(0, 'must not be negative').max(AUDIT_PAGE_MAX, `must be at most ${AUDIT_PAGE_MAX}`),
+    pageToken: field.pageToken,
+  })
+  .superRefine(({ paymentId, startTime, endTime, pageSize, pageToken }, context) => {
+    const issue = (name: string, message: string): void => context.addIssue({ code: 'custom', path: [name], message });
+    const ofRange = Object.entries({ startTime: startTime !== null, endTime: endTime !== null, pageSize: pageSize > 0, pageToken: pageToken !== '' });
+    const given = ofRange.filter(([, isGiven]) => isGiven).map(([name]) => name);
+    if (paymentId !== '') return given.forEach((name) => issue(name, 'is of a range and excludes payment_id'));
+    if (given.length === 0) return issue('paymentId', 'is required, or start_time and end_time');
+    if (startTime === null) issue('startTime', 'is required with a range');
+    if (endTime === null) issue('endTime', 'is required with a range');
+    if (startTime === null || endTime === null) return;
+    if (startTime < endTime && endTime.getTime() - startTime.getTime() <= AUDIT_DAYS_MAX * DAY) return;
+    issue('endTime', `must be after start_time by at most ${AUDIT_DAYS_MAX} days`);
+  });
+export function decodeVerifyPaymentLog(request: ops.VerifyPaymentLogRequest): { paymentId: string } | { range: CreationRange; size: number; token: string } {
+  const { paymentId, startTime, endTime, pageSize, pageToken: token } = decode(verifyPaymentLog, request);
+  if (paymentId !== '') return { paymentId };
+  return { range: { from: startTime!, to: endTime! }, size: pageSize === 0 ? AUDIT_PAGE_MAX : pageSize, token };
+}
 
 const explainPayment = z.object({ ref });
 export const decodeExplainPayment = (request: ops.ExplainPaymentRequest): PaymentRef => decode(explainPayment, request).ref;

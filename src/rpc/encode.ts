@@ -11,6 +11,7 @@ import type { Payment } from '../payment/payment.js';
 import type { PaymentLogEntry } from '../payment/payment-log.js';
 import { isOpen, type PaymentStatus } from '../payment/payment-status.js';
 import type { Checkout, PlatformName } from '../payment/platform.js';
+import type { LogCheck } from '../payment/verify-payment-log.js';
 import type { SyncedItem, VerifiedItem } from '../payment/verify-payments.js';
 import type { Refund } from '../refund/refund.js';
 import type { RefundStatus } from '../refund/refund-status.js';
@@ -129,6 +130,19 @@ export function encodeLogEntry(entry: PaymentLogEntry): pb.PaymentLogEntry {
     recordedTime: encodeTime(entry.recordedAt),
     prevHash: entry.prevHash ?? '',
     hash: entry.hash,
+  };
+}
+
+export function encodeLogCheck({ payments, entries, faults }: LogCheck, nextPageToken: string): ops.VerifyPaymentLogResponse {
+  const [first] = faults;
+  return {
+    valid: first === undefined,
+    entries,
+    faultSeq: first?.seq ?? 0,
+    fault: first?.what ?? '',
+    payments,
+    faults: [...faults],
+    nextPageToken,
   };
 }
 

@@ -7,10 +7,11 @@ import type { Deps } from '../payment/deps.js';
 import { DomainError } from '../payment/errors.js';
 import { explainPayment } from '../payment/explain-payment.js';
 import { findPayment, nextSyncOf } from '../payment/get-payment.js';
-import { verifyPaymentLog } from '../payment/list-payment-logs.js';
 import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
 import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS, type PaymentStatus } from '../payment/payment-status.js';
+import type { Place } from '../payment/read-chains.js';
 import { resolveReview } from '../payment/resolve-review.js';
+import { verifyPaymentLog, verifyPaymentLogs } from '../payment/verify-payment-log.js';
 import { recordExternalRefund } from '../refund/record-external-refund.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
 import { resolveRefund } from '../refund/resolve-refund.js';
@@ -20,6 +21,7 @@ import {
   codeOf,
   encodeDuration,
   encodeExplanation,
+  encodeLogCheck,
   encodeNotification,
   encodePayment,
   encodeRefund,
@@ -46,9 +48,14 @@ export function operationsHandlers(deps: OperationsDeps) {
       return describe(paymentId === null ? null : await findPayment(deps, { paymentId }));
     },
 
-    verifyPaymentLog: async (request: ops.VerifyPaymentLogRequest): Promise<ops.VerifyPaymentLogResponse> => {
-      const { entries, fault } = await verifyPaymentLog(deps, decode.decodeVerifyPaymentLog(request));
-      return { valid: fault === null, entries, faultSeq: fault?.seq ?? 0, fault: fault?.what ?? '' };
+    verifyPaymentLog: async (request: ops.VerifyPaymentLogRequest, call: Call): Promise<ops.VerifyPaymentLogResponse> => {
+      const wanted = decode.decodeVerifyPaymentLog(request);
+      if ('paymentId' in wanted) return encodeLogCheck(await verifyPaymentLog(deps, wanted.paymentId), '');
+
+      const { range, size, token } = wanted;
+      const after = placeOf(deps.pages.open(range, token));
+      const check = await verifyPaymentLogs(deps, range, { ...call, size, after });
+      return encodeLogCheck(check, deps.pages.seal(range, check.next === null ? null : placeText(check.next)));
     },
 
     getSystemHealth: async (): Promise<ops.GetSystemHealthResponse> => {
@@ -124,6 +131,14 @@ export function operationsHandlers(deps: OperationsDeps) {
     runReconciliation: later('RunReconciliation'),
     getReconciliation: later('GetReconciliation'),
   };
+}
+
+const placeText = ({ createdAt, id }: Place): string => `${createdAt.getTime()} ${id}`;
+
+function placeOf(text: string | null): Place | null {
+  if (text === null) return null;
+  const [at, id] = text.split(' ') as [string, string];
+  return { createdAt: new Date(Number(at)), id };
 }
 
 function later(method: string): () => Promise<never> {

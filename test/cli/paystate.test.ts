@@ -1,14 +1,15 @@
 import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { readConfig } from '../../src/config.js';
 import { PaymentStatus, Platform } from '../../src/gen/payment/v1/payment.js';
 import { startTestApp } from '../support/app.js';
-import { initiated } from '../support/requests.js';
+import { Forger } from '../support/forger.js';
+import { initiated, logOf, refundOf, registered, reported } from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const COMPILED = new URL('../../dist/src/', import.meta.url).pathname;
@@ -144,4 +145,56 @@ test('call reaches any method, keeps 64-bit numbers whole and explains refusals'
   expect(await call('payment.v1.PaymentService/NoSuchMethod', {})).toMatchObject({ code: 1, stderr: expect.stringContaining('there is no method') });
   const watched = await call('payment.v1.PaymentService/WatchPayments', { start_at: 'WATCH_START_EARLIEST', stop_at_head: true });
   expect(watched.stdout).toContain('event_id');
+});
+
+test('an audit export is signed, verified, and shows a rewrite that nothing else shows', async () => {
+  await using service = await startTestApp({ manualSync: true });
+  await using forger = await Forger.of(service.app.databaseUrl);
+  const folder = mkdtempSync('/tmp/paystate-audit-');
+  const file = (name: string): string => join(folder, name);
+  const audit = (...args: string[]) => paystate(['audit', ...args], { DATABASE_URL: service.app.databaseUrl });
+  const { payment } = await service.payments.createPayment(registered());
+  const { paymentId } = payment!;
+  await service.payments.updatePaymentStatus(reported(paymentId));
+  const range = ['--from', new Date(Date.now() - 60_000).toISOString(), '--to', new Date(Date.now() + 60_000).toISOString()];
+
+  expect(await audit('keygen', '--out', folder)).toMatchObject({ code: 0, stdout: expect.stringMatching(/^key [0-9a-f]{32} is in /) });
+  expect(statSync(file('audit-private.pem')).mode & 0o777).toBe(0o600);
+  expect(await audit('keygen', '--out', folder)).toMatchObject({ code: 78, stderr: expect.stringContaining('exists already') });
+
+  expect(await audit('export', ...range, '--out', file('signed'), '--key', file('audit-private.pem'))).toMatchObject({ code: 0, stdout: expect.stringMatching(/^1 payments created from .*signed by key [0-9a-f]{32}\n$/s) });
+  expect(await audit('export', ...range, '--out', file('signed'))).toMatchObject({ code: 78, stderr: expect.stringContaining('exists already') });
+  const unsigned = await audit('export', ...range, '--out', file('unsigned'));
+  const sha256 = /^sha256 ([0-9a-f]{64}), not signed/m.exec(unsigned.stdout)![1]!;
+
+  const verify = (name = 'signed', ...by: string[]) => audit('verify', file(name), ...(by.length > 0 ? by : ['--key', file('audit-public.pem')]));
+  await service.payments.createRefund(refundOf(paymentId, 100n));
+  expect(await verify()).toMatchObject({ code: 0, stdout: expect.stringContaining('1 payments with 2 entries: all is as it was exported') });
+  expect(await verify('unsigned', '--sha256', sha256)).toMatchObject({ code: 0, stdout: expect.stringContaining('genuine, by its sha256') });
+
+  await forger.rewrite(paymentId, 2, 'actor_id', 'somebody else');
+  expect(await service.operations.verifyPaymentLog(logOf(paymentId))).toMatchObject({ valid: true });
+  expect(await verify()).toMatchObject({ code: 1, stdout: expect.stringContaining(`evidence ${paymentId}: the log up to entry 2 is not what was exported`) });
+
+  expect(await verify('unsigned')).toMatchObject({ code: 2, stderr: expect.stringContaining('is not signed') });
+  expect(await verify('unsigned', '--sha256', 'f'.repeat(64))).toMatchObject({ code: 2 });
+  writeFileSync(file('altered'), readFileSync(file('signed'), 'utf8').replace('SUCCEEDED', 'REFUNDED'));
+  expect(await verify('altered')).toMatchObject({ code: 2, stdout: '', stderr: expect.stringContaining('was altered') });
+
+  expect(await audit('verify', file('signed'))).toMatchObject({ code: 78, stderr: expect.stringContaining('--key or --sha256') });
+  expect(await verify('signed', '--key', file('unsigned'))).toMatchObject({ code: 78, stderr: expect.stringContaining('is not a public key') });
+  expect(await verify('no-such-file')).toMatchObject({ code: 75 });
+  const away = { DATABASE_URL: 'postgresql://nobody@127.0.0.1:9/none' };
+  expect(await paystate(['audit', 'verify', file('signed'), '--key', file('audit-public.pem')], away)).toMatchObject({ code: 75, stdout: expect.stringContaining('genuine') });
+  rmSync(folder, { recursive: true });
+}, 60_000);
+
+test.each([
+  [['audit', 'export', '--out', '/tmp/x'], 2],
+  [['audit', 'export', '--from', 'yesterday', '--out', '/tmp/x'], 2],
+  [['audit', 'export', '--from', '2026-01-01T00:00:00', '--out', '/tmp/x'], 2],
+  [['audit', 'export', '--from', '2026-01-02', '--to', '2026-01-01', '--out', '/tmp/x'], 78],
+  [['audit', 'verify', '/tmp/x', '--sha256', 'abc'], 2],
+])('paystate %j ends with %i', async (args, code) => {
+  expect((await paystate(args)).code).toBe(code);
 });

@@ -6,7 +6,7 @@ import { PaymentFlag, PaymentStatus, Platform, type Payment } from '../../src/ge
 import { sweepInbox } from '../../src/notification/replay-notification.js';
 import { freshDatabase, type FreshDatabase } from '../support/database.js';
 import { accountsOf, startTestApp, type TestApp } from '../support/app.js';
-import { registered, yuan } from '../support/requests.js';
+import { logOf, registered, yuan } from '../support/requests.js';
 import { until } from '../support/until.js';
 
 const wechat = new WechatNotifications();
@@ -169,7 +169,7 @@ test("another service's refund, told before its payment, after it, and twice, is
   await tell(wechat.refunded(one, { outRefundNo: 'E2', amount: 8_388n, status: 'SUCCESS' }));
   await tell(wechat.refunded(one, { outRefundNo: 'E3', amount: 1n, status: 'ABNORMAL' }));
   expect(await read(one)).toMatchObject({ status: S.PAYMENT_STATUS_REFUNDED, refundedAmount: yuan(8_888n), paidAmount: yuan(8_888n) });
-  expect(await service.operations.verifyPaymentLog({ paymentId: payment.paymentId })).toMatchObject({ valid: true });
+  expect(await service.operations.verifyPaymentLog(logOf(payment.paymentId))).toMatchObject({ valid: true });
 });
 
 test('a notification that denies a refund which succeeded has it asked about', async () => {

@@ -99,11 +99,11 @@ test('a call whose time is over before its turn comes was not sent, and says so'
   const late = guarded.query(IDENTITY, { ...at(0), signal: impatient.signal });
   const lateRefund = guarded.refund(REFUND, { ...at(0), signal: impatient.signal });
   impatient.abort();
-  waiting.shift()!();
-  await first;
-  expect(await late).toMatchObject({ kind: 'RATE_LIMITED', code: 'CONCURRENCY' });
+  expect(await late).toMatchObject({ kind: 'UNREACHABLE', code: 'WAITED', heldBack: true });
   expect(await lateRefund).toMatchObject({ status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true });
-  expect(await guarded.close(IDENTITY, { ...at(0), signal: AbortSignal.abort() })).toMatchObject({ kind: 'RATE_LIMITED' });
+  waiting.shift()!();
+  expect(await first).toMatchObject({ kind: 'ACCEPTED' });
+  expect(await guarded.close(IDENTITY, { ...at(0), signal: AbortSignal.abort() })).toMatchObject({ kind: 'UNREACHABLE', code: 'WAITED' });
   expect(calls.count).toBe(1);
 });
 

@@ -6,7 +6,7 @@ import { ActorType, PaymentStatus, RefundStatus, ReviewReason, type Payment } fr
 import { GetPaymentRequest, ListPaymentLogsRequest, ListRefundsRequest } from '../../src/gen/payment/v1/payment_service.js';
 import { Refund } from '../../src/refund/refund.js';
 import { accountsOf, startTestApp, type TestApp } from '../support/app.js';
-import { refundOf, registered, reported, yuan } from '../support/requests.js';
+import { logOf, refundOf, registered, reported, yuan } from '../support/requests.js';
 
 const wechat = new WechatNotifications();
 let service: TestApp;
@@ -84,7 +84,7 @@ test('an operator decides what is known; repetitions of it never open the review
   expect((await service.operations.explainPayment({ ref: { ref: { $case: 'paymentId', value: payment.paymentId } } })).rule).toContain('decided PAID');
 
   await service.payments.updatePaymentStatus(reported(payment.paymentId, { platformTransactionId: 'another', amount: yuan(8_888n) })).catch(() => undefined);
-  expect(await service.operations.verifyPaymentLog({ paymentId: payment.paymentId })).toMatchObject({ valid: true });
+  expect(await service.operations.verifyPaymentLog(logOf(payment.paymentId))).toMatchObject({ valid: true });
 });
 
 test('a decision that does not fit is refused and says why', async () => {
@@ -154,7 +154,7 @@ test('money that came back after its refund is refundable again', async () => {
   expect(reversed).toMatchObject({ refund: { status: R.REFUND_STATUS_REVERSED }, payment: { status: S.PAYMENT_STATUS_SUCCEEDED, refundedAmount: yuan(0n), refundableAmount: yuan(8_888n) } });
   expect(await end(refundId, X.REFUND_RESOLUTION_REVERSED, requestId)).toEqual(reversed);
   await expect(end(refundId, X.REFUND_RESOLUTION_REVERSED)).rejects.toMatchObject({ reason: 'ILLEGAL_TRANSITION' });
-  expect(await service.operations.verifyPaymentLog({ paymentId: payment.paymentId })).toMatchObject({ valid: true });
+  expect(await service.operations.verifyPaymentLog(logOf(payment.paymentId))).toMatchObject({ valid: true });
 });
 
 test('money refunded elsewhere is booked beside what is refunded and reserved, and never beyond what was paid', async () => {

@@ -2,7 +2,7 @@ import * as grpc from '@grpc/grpc-js';
 import * as rpc from '../../src/gen/payment/v1/payment_service.js';
 import { freshDatabase } from '../support/database.js';
 import { startTestApp } from '../support/app.js';
-import { refundOf, registered, reported } from '../support/requests.js';
+import { logOf, refundOf, registered, reported } from '../support/requests.js';
 import { startTcpProxy } from '../support/tcp-proxy.js';
 import { until } from '../support/until.js';
 
@@ -35,7 +35,7 @@ test('without the database every call is UNAVAILABLE, the health says so, and bo
     ['VerifyPayments', payments.verifyPayments({ refs: [ref], apply: false })],
     ['WaitForPayment', payments.waitForPayment(rpc.WaitForPaymentRequest.fromPartial({ paymentId }))],
     ['ExplainPayment', operations.explainPayment({ ref })],
-    ['VerifyPaymentLog', operations.verifyPaymentLog({ paymentId })],
+    ['VerifyPaymentLog', operations.verifyPaymentLog(logOf(paymentId))],
     ['GetSystemHealth', operations.getSystemHealth({})],
   ];
   const heard = await Promise.all(calls.map(async ([name, call]) => [name, await call.then(() => 'OK', ({ code, reason }: { code: string; reason: string }) => `${code} ${reason}`)]));

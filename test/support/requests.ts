@@ -1,8 +1,11 @@
 import { randomUUID } from 'node:crypto';
+import { VerifyPaymentLogRequest } from '../../src/gen/payment/v1/operations_service.js';
 import { CheckoutKind, PaymentStatus, Platform } from '../../src/gen/payment/v1/payment.js';
 import { CreatePaymentRequest, CreateRefundRequest, UpdatePaymentStatusRequest } from '../../src/gen/payment/v1/payment_service.js';
 
 export const yuan = (minorUnits: bigint) => ({ currencyCode: 'CNY', minorUnits });
+
+export const logOf = (paymentId: string): VerifyPaymentLogRequest => VerifyPaymentLogRequest.fromPartial({ paymentId });
 
 type Changes<T> = { [Key in keyof T]?: unknown };
 

@@ -572,22 +572,53 @@ export interface ReplayNotificationResponse {
   payment: Payment | undefined;
 }
 
-/** Whose log. */
+/** Whose log: one payment's, or all of a range; never both. */
 export interface VerifyPaymentLogRequest {
-  /** The payment. Required. */
+  /** The payment. Required without a range. */
   paymentId: string;
+  /** Payments created from here on, inclusive. Required without a payment. */
+  startTime:
+    | Timestamp
+    | undefined;
+  /** Payments created before this, exclusive; after start_time by at most 31 days. Required without a payment. */
+  endTime:
+    | Timestamp
+    | undefined;
+  /**
+   * The most payments to check in this call, 0 to 100000; 0 means 100000. Fewer are checked where time or the list of faults ends
+   * before. Of a range only.
+   */
+  pageSize: number;
+  /** From the page before of the same range; empty for the first one. Of a range only. */
+  pageToken: string;
+}
+
+/** The first fault of one payment's log. */
+export interface LogFault {
+  /** The payment. */
+  paymentId: string;
+  /** The seq of the entry; 0 when the fault is the payment's own. */
+  seq: number;
+  /** What is wrong there. */
+  what: string;
 }
 
 /** What recomputing showed. */
 export interface VerifyPaymentLogResponse {
-  /** Whether every entry is what was written. */
+  /** Whether every entry that was checked is what was written. */
   valid: boolean;
-  /** How many entries there are. */
+  /** How many entries were checked. */
   entries: number;
-  /** The seq of the first fault; 0 when valid. */
+  /** The seq of the first fault of all; 0 when valid, or when the fault is the payment's own. */
   faultSeq: number;
   /** What is wrong there; empty when valid. */
   fault: string;
+  /** How many payments were checked. */
+  payments: number;
+  /** The first fault of each payment that has one, at most 100: the page ends there. */
+  faults: LogFault[];
+  /** Goes on behind the last payment that was checked; empty at the end of the range. */
+  nextPageToken: string;
 }
 
 /** Which bill. */
@@ -3317,13 +3348,25 @@ export const ReplayNotificationResponse: MessageFns<ReplayNotificationResponse> 
 };
 
 function createBaseVerifyPaymentLogRequest(): VerifyPaymentLogRequest {
-  return { paymentId: "" };
+  return { paymentId: "", startTime: undefined, endTime: undefined, pageSize: 0, pageToken: "" };
 }
 
 export const VerifyPaymentLogRequest: MessageFns<VerifyPaymentLogRequest> = {
   encode(message: VerifyPaymentLogRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.paymentId !== "") {
       writer.uint32(10).string(message.paymentId);
+    }
+    if (message.startTime !== undefined) {
+      Timestamp.encode(message.startTime, writer.uint32(18).fork()).join();
+    }
+    if (message.endTime !== undefined) {
+      Timestamp.encode(message.endTime, writer.uint32(26).fork()).join();
+    }
+    if (message.pageSize !== 0) {
+      writer.uint32(32).int32(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      writer.uint32(42).string(message.pageToken);
     }
     return writer;
   },
@@ -3349,6 +3392,38 @@ export const VerifyPaymentLogRequest: MessageFns<VerifyPaymentLogRequest> = {
             message.paymentId = reader.string();
             continue;
           }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.startTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.endTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.pageSize = reader.int32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.pageToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3368,6 +3443,26 @@ export const VerifyPaymentLogRequest: MessageFns<VerifyPaymentLogRequest> = {
         : isSet(object.payment_id)
         ? globalThis.String(object.payment_id)
         : "",
+      startTime: isSet(object.startTime)
+        ? fromJsonTimestamp(object.startTime)
+        : isSet(object.start_time)
+        ? fromJsonTimestamp(object.start_time)
+        : undefined,
+      endTime: isSet(object.endTime)
+        ? fromJsonTimestamp(object.endTime)
+        : isSet(object.end_time)
+        ? fromJsonTimestamp(object.end_time)
+        : undefined,
+      pageSize: isSet(object.pageSize)
+        ? globalThis.Number(object.pageSize)
+        : isSet(object.page_size)
+        ? globalThis.Number(object.page_size)
+        : 0,
+      pageToken: isSet(object.pageToken)
+        ? globalThis.String(object.pageToken)
+        : isSet(object.page_token)
+        ? globalThis.String(object.page_token)
+        : "",
     };
   },
 
@@ -3375,6 +3470,18 @@ export const VerifyPaymentLogRequest: MessageFns<VerifyPaymentLogRequest> = {
     const obj: any = {};
     if (message.paymentId !== "") {
       obj.paymentId = message.paymentId;
+    }
+    if (message.startTime !== undefined) {
+      obj.startTime = fromTimestamp(message.startTime).toISOString();
+    }
+    if (message.endTime !== undefined) {
+      obj.endTime = fromTimestamp(message.endTime).toISOString();
+    }
+    if (message.pageSize !== 0) {
+      obj.pageSize = Math.round(message.pageSize);
+    }
+    if (message.pageToken !== "") {
+      obj.pageToken = message.pageToken;
     }
     return obj;
   },
@@ -3385,12 +3492,125 @@ export const VerifyPaymentLogRequest: MessageFns<VerifyPaymentLogRequest> = {
   fromPartial(object: DeepPartial<VerifyPaymentLogRequest>): VerifyPaymentLogRequest {
     const message = createBaseVerifyPaymentLogRequest();
     message.paymentId = object.paymentId ?? "";
+    message.startTime = (object.startTime !== undefined && object.startTime !== null)
+      ? Timestamp.fromPartial(object.startTime)
+      : undefined;
+    message.endTime = (object.endTime !== undefined && object.endTime !== null)
+      ? Timestamp.fromPartial(object.endTime)
+      : undefined;
+    message.pageSize = object.pageSize ?? 0;
+    message.pageToken = object.pageToken ?? "";
+    return message;
+  },
+};
+
+function createBaseLogFault(): LogFault {
+  return { paymentId: "", seq: 0, what: "" };
+}
+
+export const LogFault: MessageFns<LogFault> = {
+  encode(message: LogFault, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.paymentId !== "") {
+      writer.uint32(10).string(message.paymentId);
+    }
+    if (message.seq !== 0) {
+      writer.uint32(16).int32(message.seq);
+    }
+    if (message.what !== "") {
+      writer.uint32(26).string(message.what);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LogFault {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLogFault();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.paymentId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.seq = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.what = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LogFault {
+    return {
+      paymentId: isSet(object.paymentId)
+        ? globalThis.String(object.paymentId)
+        : isSet(object.payment_id)
+        ? globalThis.String(object.payment_id)
+        : "",
+      seq: isSet(object.seq) ? globalThis.Number(object.seq) : 0,
+      what: isSet(object.what) ? globalThis.String(object.what) : "",
+    };
+  },
+
+  toJSON(message: LogFault): unknown {
+    const obj: any = {};
+    if (message.paymentId !== "") {
+      obj.paymentId = message.paymentId;
+    }
+    if (message.seq !== 0) {
+      obj.seq = Math.round(message.seq);
+    }
+    if (message.what !== "") {
+      obj.what = message.what;
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LogFault>): LogFault {
+    return LogFault.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LogFault>): LogFault {
+    const message = createBaseLogFault();
+    message.paymentId = object.paymentId ?? "";
+    message.seq = object.seq ?? 0;
+    message.what = object.what ?? "";
     return message;
   },
 };
 
 function createBaseVerifyPaymentLogResponse(): VerifyPaymentLogResponse {
-  return { valid: false, entries: 0, faultSeq: 0, fault: "" };
+  return { valid: false, entries: 0, faultSeq: 0, fault: "", payments: 0, faults: [], nextPageToken: "" };
 }
 
 export const VerifyPaymentLogResponse: MessageFns<VerifyPaymentLogResponse> = {
@@ -3406,6 +3626,15 @@ export const VerifyPaymentLogResponse: MessageFns<VerifyPaymentLogResponse> = {
     }
     if (message.fault !== "") {
       writer.uint32(34).string(message.fault);
+    }
+    if (message.payments !== 0) {
+      writer.uint32(40).int32(message.payments);
+    }
+    for (const v of message.faults) {
+      LogFault.encode(v!, writer.uint32(50).fork()).join();
+    }
+    if (message.nextPageToken !== "") {
+      writer.uint32(58).string(message.nextPageToken);
     }
     return writer;
   },
@@ -3455,6 +3684,30 @@ export const VerifyPaymentLogResponse: MessageFns<VerifyPaymentLogResponse> = {
             message.fault = reader.string();
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.payments = reader.int32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.faults.push(LogFault.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.nextPageToken = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3477,6 +3730,13 @@ export const VerifyPaymentLogResponse: MessageFns<VerifyPaymentLogResponse> = {
         ? globalThis.Number(object.fault_seq)
         : 0,
       fault: isSet(object.fault) ? globalThis.String(object.fault) : "",
+      payments: isSet(object.payments) ? globalThis.Number(object.payments) : 0,
+      faults: globalThis.Array.isArray(object?.faults) ? object.faults.map((e: any) => LogFault.fromJSON(e)) : [],
+      nextPageToken: isSet(object.nextPageToken)
+        ? globalThis.String(object.nextPageToken)
+        : isSet(object.next_page_token)
+        ? globalThis.String(object.next_page_token)
+        : "",
     };
   },
 
@@ -3494,6 +3754,15 @@ export const VerifyPaymentLogResponse: MessageFns<VerifyPaymentLogResponse> = {
     if (message.fault !== "") {
       obj.fault = message.fault;
     }
+    if (message.payments !== 0) {
+      obj.payments = Math.round(message.payments);
+    }
+    if (message.faults?.length) {
+      obj.faults = message.faults.map((e) => LogFault.toJSON(e));
+    }
+    if (message.nextPageToken !== "") {
+      obj.nextPageToken = message.nextPageToken;
+    }
     return obj;
   },
 
@@ -3506,6 +3775,9 @@ export const VerifyPaymentLogResponse: MessageFns<VerifyPaymentLogResponse> = {
     message.entries = object.entries ?? 0;
     message.faultSeq = object.faultSeq ?? 0;
     message.fault = object.fault ?? "";
+    message.payments = object.payments ?? 0;
+    message.faults = object.faults?.map((e) => LogFault.fromPartial(e)) || [];
+    message.nextPageToken = object.nextPageToken ?? "";
     return message;
   },
 };
@@ -5729,7 +6001,11 @@ export const OperationsServiceService = {
       Buffer.from(ReplayNotificationResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): ReplayNotificationResponse => ReplayNotificationResponse.decode(value),
   },
-  /** Recomputes a payment's hash chain from what is stored. A fault is an answer, no error. */
+  /**
+   * Recomputes hash chains from what is stored: one payment's, or those of all payments created in a range, oldest first, as many
+   * as the page and the call's deadline allow; a page is empty only at the end of the range. A fault is an answer, no error. What
+   * was rewritten together with everything behind it has no fault: an export of the chain heads shows it (`paystate audit`).
+   */
   verifyPaymentLog: {
     path: "/payment.v1.OperationsService/VerifyPaymentLog" as const,
     requestStream: false as const,
@@ -5815,7 +6091,11 @@ export interface OperationsServiceServer extends UntypedServiceImplementation {
    * Safe to repeat: replaying an applied one changes nothing. Errors: NOTIFICATION_NOT_FOUND.
    */
   replayNotification: handleUnaryCall<ReplayNotificationRequest, ReplayNotificationResponse>;
-  /** Recomputes a payment's hash chain from what is stored. A fault is an answer, no error. */
+  /**
+   * Recomputes hash chains from what is stored: one payment's, or those of all payments created in a range, oldest first, as many
+   * as the page and the call's deadline allow; a page is empty only at the end of the range. A fault is an answer, no error. What
+   * was rewritten together with everything behind it has no fault: an export of the chain heads shows it (`paystate audit`).
+   */
   verifyPaymentLog: handleUnaryCall<VerifyPaymentLogRequest, VerifyPaymentLogResponse>;
   /**
    * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
@@ -5959,7 +6239,11 @@ export interface OperationsServiceClient extends Client {
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: ReplayNotificationResponse) => void,
   ): ClientUnaryCall;
-  /** Recomputes a payment's hash chain from what is stored. A fault is an answer, no error. */
+  /**
+   * Recomputes hash chains from what is stored: one payment's, or those of all payments created in a range, oldest first, as many
+   * as the page and the call's deadline allow; a page is empty only at the end of the range. A fault is an answer, no error. What
+   * was rewritten together with everything behind it has no fault: an export of the chain heads shows it (`paystate audit`).
+   */
   verifyPaymentLog(
     request: VerifyPaymentLogRequest,
     callback: (error: ServiceError | null, response: VerifyPaymentLogResponse) => void,

@@ -7854,8 +7854,9 @@ export const PaymentServiceService = {
   },
   /**
    * Compares records in any status with their platforms and answers for each with both sides; changes nothing unless `apply` is
-   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch.
-   * Safe to repeat.
+   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch;
+   * the items of each account are asked beside those of the others, and what could not be asked before the call's deadline is
+   * PLATFORM_UNREACHABLE with its reason. Safe to repeat.
    */
   verifyPayments: {
     path: "/payment.v1.PaymentService/VerifyPayments" as const,
@@ -8050,8 +8051,9 @@ export interface PaymentServiceServer extends UntypedServiceImplementation {
   listPayments: handleUnaryCall<ListPaymentsRequest, ListPaymentsResponse>;
   /**
    * Compares records in any status with their platforms and answers for each with both sides; changes nothing unless `apply` is
-   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch.
-   * Safe to repeat.
+   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch;
+   * the items of each account are asked beside those of the others, and what could not be asked before the call's deadline is
+   * PLATFORM_UNREACHABLE with its reason. Safe to repeat.
    */
   verifyPayments: handleUnaryCall<VerifyPaymentsRequest, VerifyPaymentsResponse>;
   /**
@@ -8177,8 +8179,9 @@ export interface PaymentServiceClient extends Client {
   ): ClientUnaryCall;
   /**
    * Compares records in any status with their platforms and answers for each with both sides; changes nothing unless `apply` is
-   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch.
-   * Safe to repeat.
+   * set: then the answers are joined as evidence, and each payment goes where its facts lead. One bad item never fails the batch;
+   * the items of each account are asked beside those of the others, and what could not be asked before the call's deadline is
+   * PLATFORM_UNREACHABLE with its reason. Safe to repeat.
    */
   verifyPayments(
     request: VerifyPaymentsRequest,
