@@ -4,13 +4,14 @@ import type { FeedHealth } from '../feed/feed.js';
 import { listNotifications } from '../notification/list-notifications.js';
 import { replayNotification } from '../notification/replay-notification.js';
 import type { Deps } from '../payment/deps.js';
-import { DomainError } from '../payment/errors.js';
 import { explainPayment } from '../payment/explain-payment.js';
 import { findPayment, nextSyncOf } from '../payment/get-payment.js';
 import { verifyPaymentLog } from '../payment/list-payment-logs.js';
 import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
 import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS, type PaymentStatus } from '../payment/payment-status.js';
 import { resolveReview } from '../payment/resolve-review.js';
+import { getReconciliation } from '../reconciliation/get-reconciliation.js';
+import { runReconciliation, type ReconciliationDeps } from '../reconciliation/run-reconciliation.js';
 import { recordExternalRefund } from '../refund/record-external-refund.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
 import { resolveRefund } from '../refund/resolve-refund.js';
@@ -20,8 +21,10 @@ import {
   codeOf,
   encodeDuration,
   encodeExplanation,
+  encodeFinding,
   encodeNotification,
   encodePayment,
+  encodeReconciliation,
   encodeRefund,
   encodeTime,
   paymentStatusCode,
@@ -31,7 +34,7 @@ import {
 import type { PageTokens } from './page-token.js';
 import type { Call } from './serve.js';
 
-export interface OperationsDeps extends Deps {
+export interface OperationsDeps extends Deps, ReconciliationDeps {
   readonly version: string;
   readonly pages: PageTokens;
   readonly feedHealth: () => FeedHealth;
@@ -121,14 +124,17 @@ export function operationsHandlers(deps: OperationsDeps) {
       return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
     },
 
-    runReconciliation: later('RunReconciliation'),
-    getReconciliation: later('GetReconciliation'),
-  };
-}
+    runReconciliation: async (request: ops.RunReconciliationRequest, call: Call): Promise<ops.RunReconciliationResponse> => {
+      const run = await runReconciliation(deps, decode.decodeRunReconciliation(request, call, deps.clock.now()));
+      return { reconciliation: encodeReconciliation(run) };
+    },
 
-function later(method: string): () => Promise<never> {
-  const sentence = `${method} is part of the contract and not offered by this version of the service`;
-  return () => Promise.reject(new DomainError('NOT_IMPLEMENTED', sentence, { metadata: { method } }));
+    getReconciliation: async (request: ops.GetReconciliationRequest): Promise<ops.GetReconciliationResponse> => {
+      const { filter, size, token } = decode.decodeGetReconciliation(request);
+      const { run, findings, next } = await getReconciliation(deps, filter.reconciliationId, { size, after: deps.pages.open(filter, token) });
+      return { reconciliation: encodeReconciliation(run), findings: findings.map(encodeFinding), nextPageToken: deps.pages.seal(filter, next) };
+    },
+  };
 }
 
 function describe(payment: Payment | null): ops.DescribeStatusMachineResponse {

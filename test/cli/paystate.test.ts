@@ -11,6 +11,7 @@ import { startTestApp } from '../support/app.js';
 import { initiated } from '../support/requests.js';
 import { until } from '../support/until.js';
 
+const MIGRATIONS = ['20261124_core', '20261125_platforms', '20261126_reconciliation'];
 const COMPILED = new URL('../../dist/src/', import.meta.url).pathname;
 
 interface Ended {
@@ -39,13 +40,13 @@ test('an empty database is refused at start, migrated by command, and then curre
   try {
     const refused = await run('main.js', [], env);
     expect(refused.code).toBe(78);
-    expect(refused.stderr).toContain('the database lacks 2 migrations (20261124_core, 20261125_platforms)');
+    expect(refused.stderr).toContain(`the database lacks ${MIGRATIONS.length} migrations (${MIGRATIONS.join(', ')})`);
 
-    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: 'pending  20261124_core\npending  20261125_platforms\n' });
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 1, stdout: MIGRATIONS.map((name) => `pending  ${name}\n`).join('') });
     // Two at once: one applies, the other waits and finds nothing.
     const both = await Promise.all([paystate(['migrate', 'up'], env), paystate(['migrate', 'up'], env)]);
-    expect(both.map(({ stdout }) => stdout).sort()).toEqual(['applied 20261124_core\napplied 20261125_platforms\n', 'nothing pending\n']);
-    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: 'applied  20261124_core\napplied  20261125_platforms\n' });
+    expect(both.map(({ stdout }) => stdout).sort()).toEqual([MIGRATIONS.map((name) => `applied ${name}\n`).join(''), 'nothing pending\n']);
+    expect(await paystate(['migrate', 'status'], env)).toMatchObject({ code: 0, stdout: MIGRATIONS.map((name) => `applied  ${name}\n`).join('') });
   } finally {
     await admin.query(`drop database ${name} with (force)`);
     await admin.end();
