@@ -27,7 +27,7 @@ export default tseslint.config(
   },
   {
     // Only the clock of the application tells the time where money and status are decided.
-    files: ['src/payment/**', 'src/refund/**', 'src/platform/**', 'src/sync/**', 'src/notification/**'],
+    files: ['src/payment/**', 'src/refund/**', 'src/platform/**', 'src/sync/**', 'src/notification/**', 'src/reconciliation/**'],
     rules: {
       'no-restricted-properties': [
         'error',

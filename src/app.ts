@@ -13,6 +13,7 @@ import { PlatformRegistry, type PlatformAccount } from './payment/platform-regis
 import { readAccounts, type Account } from './platform/accounts.js';
 import { alarming } from './platform/alarm.js';
 import { limited } from './platform/limits.js';
+import { ReconciliationWorker } from './reconciliation/reconciliation-worker.js';
 import { PageTokens } from './rpc/page-token.js';
 import type { Simulators } from './simulator/simulators.js';
 import { startPostgresOf, type EmbeddedPostgres } from './store/embedded-postgres.js';
@@ -31,6 +32,7 @@ export interface App {
   readonly simulators: Simulators | null;
   readonly deps: Deps;
   readonly worker: SyncWorker;
+  readonly reconciliations: ReconciliationWorker;
   /** Ends everything in order: calls under way finish, watches are told where to resume, nothing acknowledged is lost. */
   stop(): Promise<void>;
 }
@@ -40,7 +42,7 @@ export interface AppOptions {
   readonly log: Logger;
   /** The embedded PostgreSQL, where it has been started before. */
   readonly postgres?: Promise<EmbeddedPostgres>;
-  /** Tests look at what is due themselves. */
+  /** Tests look at what is due, and at reconciliations that wait, themselves. */
   readonly manualSync?: boolean;
 }
 
@@ -85,6 +87,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     const baseUrl = config.notifications.baseUrl ?? `http://127.0.0.1:${entrance.port}`;
     const platforms = new PlatformRegistry(connect(simulators === null ? config.platforms : accountsOf(simulators), baseUrl, log));
     const worker = new SyncWorker(() => deps!, log);
+    const reconciliations = new ReconciliationWorker(() => deps!, log);
 
     deps = {
       orm,
@@ -95,8 +98,12 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
       applyWaiting: applyWaiting((payment) => platforms.find(payment.platform, payment.merchantAccount)),
       wakeSync: () => worker.wake(),
     };
-    if (options.manualSync !== true) worker.start();
+    if (options.manualSync !== true) {
+      worker.start();
+      reconciliations.start();
+    }
     closers.push(async () => await worker[Symbol.asyncDispose]());
+    closers.push(async () => await reconciliations[Symbol.asyncDispose]());
 
     const server = await startRpcServer(
       {
@@ -106,6 +113,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
         version: VERSION,
         feedHealth: () => feed.health(),
         entranceHealth: () => entrance.health(),
+        wakeReconciliation: () => reconciliations.wake(),
       },
       { ...config.grpc, log },
     );
@@ -130,6 +138,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
       simulators,
       deps,
       worker,
+      reconciliations,
       stop: closeAll,
     };
   }

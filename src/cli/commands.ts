@@ -2,6 +2,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { VERSION } from '../app.js';
 import { ConfigError, readConfig } from '../config.js';
+import { PLATFORMS } from '../payment/platform.js';
 import { resetEmbeddedPostgres } from '../store/embedded-postgres.js';
 import { migrateUp, migrationStatus } from '../store/migrate.js';
 import { existsSync, readdirSync } from 'node:fs';
@@ -10,9 +11,10 @@ import { addAuditCommands } from './audit.js';
 import { callMethod } from './call.js';
 import { withDatabase } from './database.js';
 import { runDemo } from './demo.js';
+import { reconcileDay, type ReconcileOptions } from './reconcile.js';
 import { runSimulators } from './simulator.js';
 
-/** 0 ok, 1 error, 2 usage, 78 configuration; `audit verify` has its own meaning of 1 and 2. */
+/** 0 ok, 1 error, 2 usage, 78 configuration; `audit verify` and `reconcile` have their own meanings of 1 and 2. */
 export async function runCommand(argv: readonly string[]): Promise<void> {
   const program = new Command('paystate').description('Unified payment state management').version(VERSION).exitOverride();
 
@@ -38,6 +40,15 @@ export async function runCommand(argv: readonly string[]): Promise<void> {
     .option('--address <host:port>', 'where the service is', '127.0.0.1:50051')
     .action(callMethod);
   addAuditCommands(program);
+  program
+    .command('reconcile')
+    .description("hold a day's settlement bill against the records; exit 0: they agree, 1: they do not, 2: it failed")
+    .requiredOption('--platform <name>', PLATFORMS.map((name) => name.toLowerCase()).join(', '))
+    .requiredOption('--day <yyyy-mm-dd>', 'a Beijing day that is over')
+    .option('--account <name>', 'our account there; else the default one', '')
+    .option('--apply', 'join the findings as evidence; else nothing changes', false)
+    .option('--address <host:port>', 'where the service is', '127.0.0.1:50051')
+    .action(async (options: ReconcileOptions) => void (process.exitCode = await reconcileDay(options)));
 
   try {
     await program.parseAsync([...argv]);

@@ -35,6 +35,7 @@ export interface Facts {
 export interface RefundElsewhere {
   readonly amount: bigint;
   readonly platformRefundId: string | null;
+  readonly at: Date;
 }
 
 export interface PaidFact {
@@ -80,7 +81,7 @@ export interface RefundSums {
 export interface RefundBook {
   sums(): RefundSums;
   /** Books money that was refunded elsewhere as a row of its own, under the platform's number where that is known. */
-  bookExternal(refund: { readonly amount: bigint; readonly platformRefundNo?: string; readonly platformRefundId?: string | null }, act: Act): void;
+  bookExternal(refund: Partial<RefundElsewhere> & { readonly amount: bigint; readonly platformRefundNo?: string }, act: Act): void;
 }
 
 export interface Derived {
@@ -133,15 +134,16 @@ export function paidAmount(facts: Facts): bigint {
 
 /** Money refunded elsewhere: what the platform counts as refunded, or names one by one, beyond anything that a refund row can explain. */
 export function externalUnallocated(facts: Facts, refunds: RefundSums): bigint {
-  const named = Object.values(facts.refundsElsewhere ?? {}).reduce((sum, { amount }) => sum + amount, 0n);
-  return uncounted(facts, refunds) + named;
+  return uncounted(facts, refunds) + named(facts);
 }
 
 /** The part of it that is known from the platform's sum alone. */
 export function uncounted(facts: Facts, refunds: RefundSums): bigint {
-  const unexplained = (facts.refundedTotal ?? 0n) - refunds.refunded - refunds.sent - refunds.reversed;
+  const unexplained = (facts.refundedTotal ?? 0n) - named(facts) - refunds.refunded - refunds.sent - refunds.reversed;
   return unexplained > 0n ? unexplained : 0n;
 }
+
+const named = ({ refundsElsewhere = {} }: Facts): bigint => Object.values(refundsElsewhere).reduce((sum, { amount }) => sum + amount, 0n);
 
 /** Names of the facts that a resolution has to cover to hold; a fact with another content has another name. */
 export function decisiveFacts(facts: Facts): string[] {

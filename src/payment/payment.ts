@@ -274,9 +274,9 @@ export class Payment extends schema.class {
   }
 
   /** The platform confirmed a refund under a number that nobody here knows: money returned elsewhere. */
-  joinRefundElsewhere(platformRefundNo: string, refund: RefundElsewhere & { at: Date }, source: EvidenceSource, refunds: RefundBook, act: Act): ApplyOutcome {
+  joinRefundElsewhere(platformRefundNo: string, refund: RefundElsewhere, source: EvidenceSource, refunds: RefundBook, act: Act): ApplyOutcome {
     const { amount, platformRefundId, at } = refund;
-    return this.join(joinRefundElsewhere(this.facts, platformRefundNo, { amount, platformRefundId }), refunds, act, {
+    return this.join(joinRefundElsewhere(this.facts, platformRefundNo, { amount, platformRefundId, at }), refunds, act, {
       kind: 'EVIDENCE',
       source,
       reason: 'refunded elsewhere',

@@ -26,6 +26,8 @@ export interface PlatformAdapter {
   readNotification(delivery: Delivery): Reading;
   /** The settlement bill of one Beijing day (`yyyy-MM-dd`); null where the platform has none, for it is not made yet or was empty. */
   downloadBill(day: string, call: Call): Promise<CallOutcome<Bill | null>>;
+  /** How far from Beijing midnight the day of a bill begins, in milliseconds; negative for before. */
+  readonly billDayShiftMs: number;
   /** The checkouts it offers, each with what a request must bring for it. */
   readonly checkouts: Readonly<Partial<Record<CheckoutKind, readonly CheckoutNeed[]>>>;
   /** How often it wants to be asked. */

@@ -57,6 +57,7 @@ export function limited(adapter: PlatformAdapter, limits: Limits): PlatformAdapt
     checkouts: adapter.checkouts,
     deliveryHeaders: adapter.deliveryHeaders,
     replies: adapter.replies,
+    billDayShiftMs: adapter.billDayShiftMs,
     orderTime: (at) => adapter.orderTime(at),
     readNotification: (delivery) => adapter.readNotification(delivery),
     create: (order, call) => outcome('create', call, () => adapter.create(order, call)),

@@ -39,7 +39,7 @@ export class PaymentRefunds implements RefundBook {
     this.persist(refund);
   }
 
-  bookExternal(refund: Parameters<RefundBook['bookExternal']>[0], act: Act): void {
-    this.add(Refund.external(this.payment, { id: uuidv7(act.at), reason: 'refunded elsewhere', ...refund }, act.at));
+  bookExternal({ at: succeededAt, ...refund }: Parameters<RefundBook['bookExternal']>[0], act: Act): void {
+    this.add(Refund.external(this.payment, { id: uuidv7(act.at), reason: 'refunded elsewhere', succeededAt, ...refund }, act.at));
   }
 }

@@ -20,7 +20,7 @@ const RESOLVABLE: Record<RefundResolution, readonly RefundStatus[]> = {
 export type RefundRetry = 'SAME_NUMBER' | 'NEW_NUMBER';
 
 /** How a report about a refund was obtained. A definite refusal of a repeated send counts only once a query agrees. */
-export type RefundReportSource = 'SYNC_REPLY' | 'QUERY' | 'NOTIFICATION';
+export type RefundReportSource = 'SYNC_REPLY' | 'QUERY' | 'NOTIFICATION' | 'SETTLEMENT_BILL';
 
 /** What a report did. CONTRADICTION and AMOUNT_MISMATCH leave the refund as it is and concern the payment. */
 export type RefundOutcome = 'CHANGED' | 'UNCHANGED' | 'CONTRADICTION' | 'AMOUNT_MISMATCH';
@@ -81,8 +81,9 @@ export class Refund extends schema.class {
     {
       platformRefundNo,
       platformRefundId = null,
+      succeededAt,
       ...fields
-    }: { id: RefundId; amount: bigint; reason: string; platformRefundNo?: string | null; platformRefundId?: string | null },
+    }: { id: RefundId; amount: bigint; reason: string; platformRefundNo?: string | null; platformRefundId?: string | null; succeededAt?: Date | undefined },
     at: Date,
   ): Refund {
     const refund = Refund.create(payment, fields, at);
@@ -91,12 +92,17 @@ export class Refund extends schema.class {
       platformRefundId,
       external: true,
       status: 'SUCCEEDED',
-      succeededAt: at,
+      succeededAt: succeededAt ?? at,
     } satisfies Partial<Refund>);
   }
 
   get money(): Money {
     return { currency: this.currency, minorUnits: this.amount };
+  }
+
+  /** Whether its number is one that this service made up for money refunded elsewhere: the platform knows it by another one. */
+  get isUnnumbered(): boolean {
+    return this.external && this.platformRefundNo === platformNumber(this.id);
   }
 
   /** Whether another process may be sending it right now. */

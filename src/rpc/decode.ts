@@ -15,6 +15,8 @@ import type { Actor } from '../payment/payment-log.js';
 import type { CreationRange } from '../payment/read-chains.js';
 import type { ResolveReview } from '../payment/resolve-review.js';
 import type { UpdatePaymentStatus } from '../payment/update-payment-status.js';
+import { beijingDay, isDay } from '../reconciliation/bill-day.js';
+import type { RunReconciliation } from '../reconciliation/run-reconciliation.js';
 import type { CancelRefund } from '../refund/cancel-refund.js';
 import type { CreateRefund } from '../refund/create-refund.js';
 import type { RefundFilter } from '../refund/list-refunds.js';
@@ -359,6 +361,26 @@ export function decodeRecordExternalRefund(request: ops.RecordExternalRefundRequ
   const { requestId, evidence: proof, ...rest } = decode(recordExternalRefund, request);
   const body = { ...rest, proof };
   return { ...body, actor: operatorOf(call), request: requestOf('RecordExternalRefund', requestId, body) };
+}
+
+const runReconciliation = z.object({
+  requestId: field.requiredId,
+  platform: field.platform,
+  merchantAccount: field.orNull(field.id),
+  day: z.string('must be text').refine(isDay, 'must be a day of the calendar, as YYYY-MM-DD'),
+  apply: z.boolean(),
+});
+export function decodeRunReconciliation(request: ops.RunReconciliationRequest, call: Call, now: Date): RunReconciliation {
+  const { requestId, ...body } = decode(runReconciliation, request);
+  const today = beijingDay(now);
+  if (body.day >= today) throw fieldInvalid({ field: 'day', description: `must be over; in Beijing it is ${today}` });
+  return { ...body, actor: operatorOf(call), request: requestOf('RunReconciliation', requestId, body) };
+}
+
+const getReconciliation = z.object({ reconciliationId: field.uuid, pageSize: field.pageSize, pageToken: field.pageToken });
+export function decodeGetReconciliation(request: ops.GetReconciliationRequest): { filter: { reconciliationId: string }; size: number; token: string } {
+  const { reconciliationId, pageSize: size, pageToken: token } = decode(getReconciliation, request);
+  return { filter: { reconciliationId }, size, token };
 }
 
 const operatorOf = ({ actor }: Call): Actor => ({ type: 'OPERATOR', id: actor.id });

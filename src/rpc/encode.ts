@@ -13,6 +13,7 @@ import { isOpen, type PaymentStatus } from '../payment/payment-status.js';
 import type { Checkout, PlatformName } from '../payment/platform.js';
 import type { LogCheck } from '../payment/verify-payment-log.js';
 import type { SyncedItem, VerifiedItem } from '../payment/verify-payments.js';
+import type { Reconciliation, ReconciliationFinding } from '../reconciliation/reconciliation.js';
 import type { Refund } from '../refund/refund.js';
 import type { RefundStatus } from '../refund/refund-status.js';
 
@@ -160,6 +161,38 @@ export function encodeNotification(notification: Omit<Notification, 'body' | 'he
     deliveries: notification.deliveries,
     receiveTime: encodeTime(notification.receivedAt),
     applyTime: encodeTime(notification.appliedAt),
+  };
+}
+
+export function encodeReconciliation(run: Reconciliation): ops.Reconciliation {
+  return {
+    reconciliationId: run.id,
+    platform: platformCode(run.platform),
+    merchantAccount: run.merchantAccount,
+    day: run.day,
+    status: codeOf(ops.ReconciliationStatus, 'RECONCILIATION_STATUS_', run.status),
+    billRows: run.billRows,
+    matched: run.matched,
+    findingCount: run.findingCount,
+    feeTotal: run.feeTotal,
+    failure: run.failure,
+    startTime: encodeTime(run.startedAt),
+    endTime: encodeTime(run.endedAt),
+    apply: run.apply,
+  };
+}
+
+export function encodeFinding(finding: ReconciliationFinding): ops.ReconciliationFinding {
+  return {
+    kind: codeOf(ops.FindingKind, 'FINDING_KIND_', finding.kind),
+    paymentId: finding.paymentId ?? '',
+    refundId: finding.refundId ?? '',
+    merchantOrderNo: finding.merchantOrderNo,
+    recorded: finding.recorded,
+    billed: finding.billed,
+    outcome: codeOf(rpc.ApplyOutcome, 'APPLY_OUTCOME_', finding.outcome),
+    platformTransactionId: finding.platformTransactionId,
+    platformRefundNo: finding.platformRefundNo,
   };
 }
 

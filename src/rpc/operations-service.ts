@@ -4,7 +4,6 @@ import type { FeedHealth } from '../feed/feed.js';
 import { listNotifications } from '../notification/list-notifications.js';
 import { replayNotification } from '../notification/replay-notification.js';
 import type { Deps } from '../payment/deps.js';
-import { DomainError } from '../payment/errors.js';
 import { explainPayment } from '../payment/explain-payment.js';
 import { findPayment, nextSyncOf } from '../payment/get-payment.js';
 import { illegalTransition, reportableFrom, type Payment } from '../payment/payment.js';
@@ -12,6 +11,8 @@ import { isPaid, isSettled, PAYMENT_STATUSES, PAYMENT_TRANSITIONS, type PaymentS
 import type { Place } from '../payment/read-chains.js';
 import { resolveReview } from '../payment/resolve-review.js';
 import { verifyPaymentLog, verifyPaymentLogs } from '../payment/verify-payment-log.js';
+import { getReconciliation } from '../reconciliation/get-reconciliation.js';
+import { runReconciliation, type ReconciliationDeps } from '../reconciliation/run-reconciliation.js';
 import { recordExternalRefund } from '../refund/record-external-refund.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
 import { resolveRefund } from '../refund/resolve-refund.js';
@@ -22,8 +23,10 @@ import {
   encodeDuration,
   encodeExplanation,
   encodeLogCheck,
+  encodeFinding,
   encodeNotification,
   encodePayment,
+  encodeReconciliation,
   encodeRefund,
   encodeTime,
   paymentStatusCode,
@@ -33,7 +36,7 @@ import {
 import type { PageTokens } from './page-token.js';
 import type { Call } from './serve.js';
 
-export interface OperationsDeps extends Deps {
+export interface OperationsDeps extends Deps, ReconciliationDeps {
   readonly version: string;
   readonly pages: PageTokens;
   readonly feedHealth: () => FeedHealth;
@@ -128,8 +131,16 @@ export function operationsHandlers(deps: OperationsDeps) {
       return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
     },
 
-    runReconciliation: later('RunReconciliation'),
-    getReconciliation: later('GetReconciliation'),
+    runReconciliation: async (request: ops.RunReconciliationRequest, call: Call): Promise<ops.RunReconciliationResponse> => {
+      const run = await runReconciliation(deps, decode.decodeRunReconciliation(request, call, deps.clock.now()));
+      return { reconciliation: encodeReconciliation(run) };
+    },
+
+    getReconciliation: async (request: ops.GetReconciliationRequest): Promise<ops.GetReconciliationResponse> => {
+      const { filter, size, token } = decode.decodeGetReconciliation(request);
+      const { run, findings, next } = await getReconciliation(deps, filter.reconciliationId, { size, after: deps.pages.open(filter, token) });
+      return { reconciliation: encodeReconciliation(run), findings: findings.map(encodeFinding), nextPageToken: deps.pages.seal(filter, next) };
+    },
   };
 }
 
@@ -139,11 +150,6 @@ function placeOf(text: string | null): Place | null {
   if (text === null) return null;
   const [at, id] = text.split(' ') as [string, string];
   return { createdAt: new Date(Number(at)), id };
-}
-
-function later(method: string): () => Promise<never> {
-  const sentence = `${method} is part of the contract and not offered by this version of the service`;
-  return () => Promise.reject(new DomainError('NOT_IMPLEMENTED', sentence, { metadata: { method } }));
 }
 
 function describe(payment: Payment | null): ops.DescribeStatusMachineResponse {

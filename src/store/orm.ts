@@ -6,10 +6,12 @@ import { PaidOrderSchema } from '../payment/paid-order.js';
 import { PaymentSchema } from '../payment/payment.js';
 import { PaymentLogEntrySchema } from '../payment/payment-log.js';
 import { RequestRecordSchema } from '../payment/request-record.js';
+import { ReconciliationFindingSchema, ReconciliationSchema } from '../reconciliation/reconciliation.js';
 import { RefundSchema } from '../refund/refund.js';
 import { Core20261124 } from './migrations/20261124_core.js';
 import { Platforms20261125 } from './migrations/20261125_platforms.js';
 import { Sync20261126 } from './migrations/20261126_sync.js';
+import { Reconciliation20261126 } from './migrations/20261126_reconciliation.js';
 
 /** Write time-outs are fixed: a batch serves many callers and is never cut short for one of them. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -21,13 +23,23 @@ const RECLAIM_AFTER_MS = 250;
 export function ormConfig(databaseUrl: string, poolMax = 10): Options {
   return defineConfig({
     clientUrl: databaseUrl,
-    entities: [PaymentSchema, RefundSchema, PaymentLogEntrySchema, RequestRecordSchema, PaidOrderSchema, NotificationSchema],
+    entities: [
+      PaymentSchema,
+      RefundSchema,
+      PaymentLogEntrySchema,
+      RequestRecordSchema,
+      PaidOrderSchema,
+      NotificationSchema,
+      ReconciliationSchema,
+      ReconciliationFindingSchema,
+    ],
     extensions: [Migrator],
     migrations: {
       migrationsList: [
         { name: '20261124_core', class: Core20261124 },
         { name: '20261125_platforms', class: Platforms20261125 },
         { name: '20261126_sync', class: Sync20261126 },
+        { name: '20261126_reconciliation', class: Reconciliation20261126 },
       ],
       tableName: 'migration',
       transactional: true,

@@ -7,7 +7,10 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { readConfig } from '../../src/config.js';
 import { PaymentStatus, Platform } from '../../src/gen/payment/v1/payment.js';
-import { startTestApp } from '../support/app.js';
+import { beijingDay } from '../../src/reconciliation/bill-day.js';
+import { alipayAccount } from '../../src/simulator/accounts.js';
+import { startAlipaySimulator } from '../../src/simulator/alipay/server.js';
+import { accountsOf, startTestApp } from '../support/app.js';
 import { Forger } from '../support/forger.js';
 import { initiated, logOf, refundOf, registered, reported } from '../support/requests.js';
 import { until } from '../support/until.js';
@@ -29,7 +32,7 @@ function run(script: string, args: readonly string[], env: Record<string, string
 }
 const paystate = (args: readonly string[], env?: Record<string, string>) => run('cli/paystate.js', args, env);
 
-const MIGRATIONS = ['20261124_core', '20261125_platforms', '20261126_sync'];
+const MIGRATIONS = ['20261124_core', '20261125_platforms', '20261126_sync', '20261126_reconciliation'];
 const lines = (before: string): string => MIGRATIONS.map((name) => `${before}${name}\n`).join('');
 
 test('an empty database is refused at start, migrated by command, and then current', async () => {
@@ -197,4 +200,42 @@ test.each([
   [['audit', 'verify', '/tmp/x', '--sha256', 'abc'], 2],
 ])('paystate %j ends with %i', async (args, code) => {
   expect((await paystate(args)).code).toBe(code);
+});
+
+test('reconcile tells findings as lines and ends with what they mean: 0 none, 1 some, 2 nobody can tell', async () => {
+  const simulator = await startAlipaySimulator();
+  await using service = await startTestApp({ config: { platforms: accountsOf({ alipay: [alipayAccount(simulator)] }) } });
+  const dayBefore = (days: number): string => beijingDay(new Date(Date.now() - days * 86_400_000));
+  const noon = (day: string) => ({ seconds: BigInt(Date.parse(`${day}T12:00:00+08:00`) / 1_000), nanos: 0 });
+  const paidOn = async (day: string): Promise<string> => {
+    const { payment } = await service.payments.createPayment(registered({ platform: Platform.PLATFORM_ALIPAY, merchantAccount: 'alipay' }));
+    await service.payments.updatePaymentStatus(reported(payment!.paymentId, { occurredTime: noon(day) }));
+    return payment!.merchantOrderNo;
+  };
+  const reconcile = (...args: string[]) => paystate(['reconcile', '--platform', 'alipay', '--address', service.address, ...args]);
+
+  const [quiet, differing, unbilled] = [dayBefore(3), dayBefore(4), dayBefore(5)] as const;
+  expect(await reconcile('--day', quiet)).toMatchObject({ code: 0, stdout: expect.stringContaining('rows 0  matched 0  findings 0  fees 0 (minor units)') });
+
+  const orderNo = await paidOn(differing);
+  simulator.control.changeBill({ day: differing, kind: 'add', outTradeNo: 'GHOST1', amount: 700n });
+  const found = await reconcile('--day', differing, '--account', 'alipay', '--apply');
+  expect(found).toMatchObject({ code: 1, stdout: expect.stringMatching(/MISSING_HERE {3}GHOST1 \| not here \| bill: payment of 7\.00 CNY, done at /) });
+  expect(found.stdout).toMatch(new RegExp(`MISSING_THERE {2}${orderNo} [0-9a-f-]{36} \\| here: payment of 100\\.00 CNY, SUCCEEDED as \\S+ at \\S+ \\| not in the bill`));
+  expect(found.stdout).toContain('rows 1  matched 0  findings 2');
+
+  await paidOn(unbilled);
+  const failures = await Promise.all([
+    reconcile('--day', unbilled),
+    reconcile('--day', '2026-02-30'),
+    reconcile('--day', quiet, '--account', 'nobody'),
+    paystate(['reconcile', '--platform', 'paypal', '--day', quiet]),
+    paystate(['reconcile', '--platform', 'alipay', '--day', quiet, '--address', '127.0.0.1:9']),
+    paystate(['reconcile']),
+  ]);
+  expect(failures.map(({ code }) => code)).toEqual([2, 2, 2, 2, 2, 2]);
+  expect(failures[0].stdout).toContain('failed: the platform has no bill of');
+  const sentences = ['day: must be a day of the calendar', 'PLATFORM_NOT_CONFIGURED', 'there is no platform paypal', 'UNAVAILABLE', "required option '--platform <name>'"];
+  sentences.forEach((sentence, at) => expect(failures[at + 1]!.stderr).toContain(sentence));
+  await simulator.stop();
 });

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import * as grpc from '@grpc/grpc-js';
 import * as rpc from '../../src/gen/payment/v1/payment_service.js';
 import * as ops from '../../src/gen/payment/v1/operations_service.js';
+import { beijingDay } from '../../src/reconciliation/bill-day.js';
 import { alipayAccount } from '../../src/simulator/accounts.js';
 import { startAlipaySimulator, type AlipaySimulator } from '../../src/simulator/alipay/server.js';
 import { accountsOf, seen, startTestApp, type TestApp } from '../support/app.js';
@@ -142,10 +143,27 @@ const operatorCases: [string, keyof typeof service.operations, object, string[]]
   ['ListNotifications with an unknown status', 'listNotifications', ops.ListNotificationsRequest.fromPartial({ status: 9 as never }), ['status']],
   ['ListNotifications with an unknown platform', 'listNotifications', ops.ListNotificationsRequest.fromPartial({ platform: 9 as never }), ['platform']],
   ['ListNotifications with an invented page token', 'listNotifications', ops.ListNotificationsRequest.fromPartial({ pageToken: 'AAAA' }), ['page_token']],
+  ['RunReconciliation of nothing', 'runReconciliation', ops.RunReconciliationRequest.fromPartial({}), ['request_id', 'platform', 'day']],
+  ['RunReconciliation of an unknown platform', 'runReconciliation', ops.RunReconciliationRequest.fromPartial({ requestId: 'r', platform: 99 as never, day: '2026-01-01' }), ['platform']],
+  ['RunReconciliation with an oversized account', 'runReconciliation', ops.RunReconciliationRequest.fromPartial({ requestId: 'r', platform: 1, merchantAccount: long(65), day: '2026-01-01' }), ['merchant_account']],
+  ...['2026-02-30', '2026-13-01', '2026-1-1', '20260101', '2026-01-01T00:00:00Z', "2026-01-01'; --", '2999-01-01', beijingDay(new Date())].map(
+    (day): [string, keyof typeof service.operations, object, string[]] => [`RunReconciliation of ${day}`, 'runReconciliation', ops.RunReconciliationRequest.fromPartial({ requestId: 'r', platform: 1, day }), ['day']],
+  ),
+  ['GetReconciliation of an id that is none', 'getReconciliation', ops.GetReconciliationRequest.fromPartial({ reconciliationId: 'x' }), ['reconciliation_id']],
+  ['GetReconciliation with a negative page size', 'getReconciliation', ops.GetReconciliationRequest.fromPartial({ reconciliationId: ID, pageSize: -1 }), ['page_size']],
+  ['GetReconciliation with an invented page token', 'getReconciliation', ops.GetReconciliationRequest.fromPartial({ reconciliationId: ID, pageToken: 'AAAA' }), ['page_token']],
   ['ReplayNotification of an id that is none', 'replayNotification', { notificationId: '1' }, ['notification_id']],
 ];
 test.each(operatorCases)('%s is refused by name', async (_what, method, request, fields) => {
   await expect(service.operations[method](request as never)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT', reason: 'FIELD_INVALID', fields });
+});
+
+test('a reconciliation of an account that is not configured, and one that nobody asked for, are told so', async () => {
+  const request = ops.RunReconciliationRequest.fromPartial({ requestId: 'nowhere', platform: 1, day: '2026-01-01' });
+  const refused = { code: 'FAILED_PRECONDITION', reason: 'PLATFORM_NOT_CONFIGURED' };
+  await expect(service.operations.runReconciliation({ ...request, merchantAccount: 'nobody' })).rejects.toMatchObject(refused);
+  await expect(service.operations.runReconciliation({ ...request, platform: 3 })).rejects.toMatchObject(refused);
+  await expect(service.operations.getReconciliation(ops.GetReconciliationRequest.fromPartial({ reconciliationId: ID }))).rejects.toMatchObject({ code: 'NOT_FOUND', reason: 'RECONCILIATION_NOT_FOUND' });
 });
 
 test('ten kilobytes of metadata beside a request are refused by name', async () => {

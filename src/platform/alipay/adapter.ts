@@ -67,6 +67,7 @@ export function createAlipayAdapter(settings: AlipaySettings, notificationUrl: s
     refund: (refund, call) => sendRefund(client, refund, call),
     queryRefund: (refund, call) => queryRefund(client, refund, call),
     readNotification: (delivery) => readNotification(client, config, delivery),
+    billDayShiftMs: 0,
     downloadBill: (day, call) => downloadBill(client, day, call),
   };
 }

@@ -66,6 +66,7 @@ export function createUnionPayAdapter(settings: UnionPaySettings, notificationUr
     refund: (refund, call) => sendRefund(client, config, refund, call),
     queryRefund: (refund, call) => queryRefund(client, refund, call),
     readNotification: (delivery) => readNotification(client, config, delivery),
+    billDayShiftMs: -CLEARING_CUT_MS,
     downloadBill: (day, call) => downloadBill(client, config.fileUrl, day, call),
   };
 }

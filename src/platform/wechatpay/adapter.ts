@@ -71,6 +71,7 @@ export function createWechatPayAdapter(settings: WechatPaySettings, notification
     refund: (refund, call) => sendRefund(client, config, refund, call),
     queryRefund: (refund, call) => queryRefund(client, refund, call),
     readNotification: (delivery) => readNotification(client, config, delivery),
+    billDayShiftMs: 0,
     downloadBill: (day, call) => downloadBill(client, day, call),
   };
 }

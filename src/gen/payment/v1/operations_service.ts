@@ -261,14 +261,18 @@ export function reconciliationStatusToJSON(object: ReconciliationStatus): string
 export enum FindingKind {
   /** FINDING_KIND_UNSPECIFIED - Never sent. */
   FINDING_KIND_UNSPECIFIED = 0,
-  /** FINDING_KIND_MISSING_HERE - In the bill, not here. */
+  /** FINDING_KIND_MISSING_HERE - In the bill, not here; with a payment where its order is here, and this payment or refund of it is not. */
   FINDING_KIND_MISSING_HERE = 1,
-  /** FINDING_KIND_MISSING_THERE - Here, not in the bill. */
+  /** FINDING_KIND_MISSING_THERE - Money that moved on that day by what is recorded here, not in the bill. */
   FINDING_KIND_MISSING_THERE = 2,
-  /** FINDING_KIND_AMOUNT_DIFFERS - The amounts differ. */
+  /** FINDING_KIND_AMOUNT_DIFFERS - The amounts differ; whether the statuses differ as well is not looked at. */
   FINDING_KIND_AMOUNT_DIFFERS = 3,
   /** FINDING_KIND_STATUS_DIFFERS - The statuses differ. */
   FINDING_KIND_STATUS_DIFFERS = 4,
+  /** FINDING_KIND_BILLED_TWICE - The bill has it a second time. Never applied. */
+  FINDING_KIND_BILLED_TWICE = 5,
+  /** FINDING_KIND_WRONG_DAY - In the bill, and by its time of another day. Never applied. */
+  FINDING_KIND_WRONG_DAY = 6,
   UNRECOGNIZED = -1,
 }
 
@@ -289,6 +293,12 @@ export function findingKindFromJSON(object: any): FindingKind {
     case 4:
     case "FINDING_KIND_STATUS_DIFFERS":
       return FindingKind.FINDING_KIND_STATUS_DIFFERS;
+    case 5:
+    case "FINDING_KIND_BILLED_TWICE":
+      return FindingKind.FINDING_KIND_BILLED_TWICE;
+    case 6:
+    case "FINDING_KIND_WRONG_DAY":
+      return FindingKind.FINDING_KIND_WRONG_DAY;
     case -1:
     case "UNRECOGNIZED":
     default:
@@ -308,6 +318,10 @@ export function findingKindToJSON(object: FindingKind): string {
       return "FINDING_KIND_AMOUNT_DIFFERS";
     case FindingKind.FINDING_KIND_STATUS_DIFFERS:
       return "FINDING_KIND_STATUS_DIFFERS";
+    case FindingKind.FINDING_KIND_BILLED_TWICE:
+      return "FINDING_KIND_BILLED_TWICE";
+    case FindingKind.FINDING_KIND_WRONG_DAY:
+      return "FINDING_KIND_WRONG_DAY";
     case FindingKind.UNRECOGNIZED:
     default:
       return "UNRECOGNIZED";
@@ -629,9 +643,12 @@ export interface RunReconciliationRequest {
   platform: Platform;
   /** Our account there; empty means the default one. */
   merchantAccount: string;
-  /** The Beijing day, as YYYY-MM-DD. Required. */
+  /** The Beijing day, as YYYY-MM-DD; it must be over. Required. */
   day: string;
-  /** Whether to join the findings as evidence; else nothing changes. */
+  /**
+   * Whether to join the findings as evidence once the whole bill was read; else nothing changes. What a bill does not mention is no
+   * evidence.
+   */
   apply: boolean;
 }
 
@@ -659,7 +676,10 @@ export interface Reconciliation {
   matched: bigint;
   /** How many findings there are. */
   findingCount: bigint;
-  /** Sum of the platform's fees, minor units of the account's currency. */
+  /**
+   * Sum of the platform's fees over the lines of the bill, minor units of the account's currency; a line that is there twice counts
+   * once. Negative where the platform gave more back than it kept.
+   */
   feeTotal: bigint;
   /** Why it failed; else empty. */
   failure: string;
@@ -668,7 +688,11 @@ export interface Reconciliation {
     | Timestamp
     | undefined;
   /** When it ended. */
-  endTime: Timestamp | undefined;
+  endTime:
+    | Timestamp
+    | undefined;
+  /** Whether its findings are joined as evidence. */
+  apply: boolean;
 }
 
 /** One difference. */
@@ -685,8 +709,12 @@ export interface ReconciliationFinding {
   recorded: string;
   /** What the bill says. */
   billed: string;
-  /** What applying it did. */
+  /** What applying it did; nothing where it was not applied, or only has the platform asked. */
   outcome: ApplyOutcome;
+  /** The platform's number of the payment; empty where it is not known. */
+  platformTransactionId: string;
+  /** The number of the refund at the platform; empty for payments, and where it is not known. */
+  platformRefundNo: string;
 }
 
 /** Which reconciliation. */
@@ -705,7 +733,7 @@ export interface GetReconciliationResponse {
   reconciliation:
     | Reconciliation
     | undefined;
-  /** A page of its findings. */
+  /** A page of its findings, in the order of the bill; at the end what the bill lacks. */
   findings: ReconciliationFinding[];
   /** For the next page; empty on the last. */
   nextPageToken: string;
@@ -4008,6 +4036,7 @@ function createBaseReconciliation(): Reconciliation {
     failure: "",
     startTime: undefined,
     endTime: undefined,
+    apply: false,
   };
 }
 
@@ -4060,6 +4089,9 @@ export const Reconciliation: MessageFns<Reconciliation> = {
     }
     if (message.endTime !== undefined) {
       Timestamp.encode(message.endTime, writer.uint32(98).fork()).join();
+    }
+    if (message.apply !== false) {
+      writer.uint32(104).bool(message.apply);
     }
     return writer;
   },
@@ -4173,6 +4205,14 @@ export const Reconciliation: MessageFns<Reconciliation> = {
             message.endTime = Timestamp.decode(reader, reader.uint32());
             continue;
           }
+          case 13: {
+            if (tag !== 104) {
+              break;
+            }
+
+            message.apply = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4227,6 +4267,7 @@ export const Reconciliation: MessageFns<Reconciliation> = {
         : isSet(object.end_time)
         ? fromJsonTimestamp(object.end_time)
         : undefined,
+      apply: isSet(object.apply) ? globalThis.Boolean(object.apply) : false,
     };
   },
 
@@ -4268,6 +4309,9 @@ export const Reconciliation: MessageFns<Reconciliation> = {
     if (message.endTime !== undefined) {
       obj.endTime = fromTimestamp(message.endTime).toISOString();
     }
+    if (message.apply !== false) {
+      obj.apply = message.apply;
+    }
     return obj;
   },
 
@@ -4294,12 +4338,23 @@ export const Reconciliation: MessageFns<Reconciliation> = {
     message.endTime = (object.endTime !== undefined && object.endTime !== null)
       ? Timestamp.fromPartial(object.endTime)
       : undefined;
+    message.apply = object.apply ?? false;
     return message;
   },
 };
 
 function createBaseReconciliationFinding(): ReconciliationFinding {
-  return { kind: 0, paymentId: "", refundId: "", merchantOrderNo: "", recorded: "", billed: "", outcome: 0 };
+  return {
+    kind: 0,
+    paymentId: "",
+    refundId: "",
+    merchantOrderNo: "",
+    recorded: "",
+    billed: "",
+    outcome: 0,
+    platformTransactionId: "",
+    platformRefundNo: "",
+  };
 }
 
 export const ReconciliationFinding: MessageFns<ReconciliationFinding> = {
@@ -4324,6 +4379,12 @@ export const ReconciliationFinding: MessageFns<ReconciliationFinding> = {
     }
     if (message.outcome !== 0) {
       writer.uint32(56).int32(message.outcome);
+    }
+    if (message.platformTransactionId !== "") {
+      writer.uint32(66).string(message.platformTransactionId);
+    }
+    if (message.platformRefundNo !== "") {
+      writer.uint32(74).string(message.platformRefundNo);
     }
     return writer;
   },
@@ -4397,6 +4458,22 @@ export const ReconciliationFinding: MessageFns<ReconciliationFinding> = {
             message.outcome = reader.int32() as any;
             continue;
           }
+          case 8: {
+            if (tag !== 66) {
+              break;
+            }
+
+            message.platformTransactionId = reader.string();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.platformRefundNo = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4430,6 +4507,16 @@ export const ReconciliationFinding: MessageFns<ReconciliationFinding> = {
       recorded: isSet(object.recorded) ? globalThis.String(object.recorded) : "",
       billed: isSet(object.billed) ? globalThis.String(object.billed) : "",
       outcome: isSet(object.outcome) ? applyOutcomeFromJSON(object.outcome) : 0,
+      platformTransactionId: isSet(object.platformTransactionId)
+        ? globalThis.String(object.platformTransactionId)
+        : isSet(object.platform_transaction_id)
+        ? globalThis.String(object.platform_transaction_id)
+        : "",
+      platformRefundNo: isSet(object.platformRefundNo)
+        ? globalThis.String(object.platformRefundNo)
+        : isSet(object.platform_refund_no)
+        ? globalThis.String(object.platform_refund_no)
+        : "",
     };
   },
 
@@ -4456,6 +4543,12 @@ export const ReconciliationFinding: MessageFns<ReconciliationFinding> = {
     if (message.outcome !== 0) {
       obj.outcome = applyOutcomeToJSON(message.outcome);
     }
+    if (message.platformTransactionId !== "") {
+      obj.platformTransactionId = message.platformTransactionId;
+    }
+    if (message.platformRefundNo !== "") {
+      obj.platformRefundNo = message.platformRefundNo;
+    }
     return obj;
   },
 
@@ -4471,6 +4564,8 @@ export const ReconciliationFinding: MessageFns<ReconciliationFinding> = {
     message.recorded = object.recorded ?? "";
     message.billed = object.billed ?? "";
     message.outcome = object.outcome ?? 0;
+    message.platformTransactionId = object.platformTransactionId ?? "";
+    message.platformRefundNo = object.platformRefundNo ?? "";
     return message;
   },
 };
@@ -6018,7 +6113,8 @@ export const OperationsServiceService = {
     responseDeserialize: (value: Buffer): VerifyPaymentLogResponse => VerifyPaymentLogResponse.decode(value),
   },
   /**
-   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
+   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes. It goes on
+   * after a crash. A bill that cannot be read whole, or is of another day, ends it as FAILED and changes nothing.
    * Idempotent by request_id. Errors: PLATFORM_NOT_CONFIGURED.
    */
   runReconciliation: {
@@ -6098,7 +6194,8 @@ export interface OperationsServiceServer extends UntypedServiceImplementation {
    */
   verifyPaymentLog: handleUnaryCall<VerifyPaymentLogRequest, VerifyPaymentLogResponse>;
   /**
-   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
+   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes. It goes on
+   * after a crash. A bill that cannot be read whole, or is of another day, ends it as FAILED and changes nothing.
    * Idempotent by request_id. Errors: PLATFORM_NOT_CONFIGURED.
    */
   runReconciliation: handleUnaryCall<RunReconciliationRequest, RunReconciliationResponse>;
@@ -6260,7 +6357,8 @@ export interface OperationsServiceClient extends Client {
     callback: (error: ServiceError | null, response: VerifyPaymentLogResponse) => void,
   ): ClientUnaryCall;
   /**
-   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes.
+   * Holds a day's settlement bill of one account against the records; answers at once, GetReconciliation tells how it goes. It goes on
+   * after a crash. A bill that cannot be read whole, or is of another day, ends it as FAILED and changes nothing.
    * Idempotent by request_id. Errors: PLATFORM_NOT_CONFIGURED.
    */
   runReconciliation(
