@@ -27,7 +27,7 @@ export async function downloadBill(client: WechatPayClient, day: string, call: C
   try {
     const path = await folder.store('bill.csv', file.body, createGunzip());
     if ((await sha1Of(path)) !== textOf(answer.node, 'hash_value').toLowerCase()) throw new BillError('the file is not what the platform has hashed');
-    return { kind: 'ACCEPTED', value: { rows: readRows(readFileBytes(path)), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() } };
+    return { kind: 'ACCEPTED', value: { rows: readRows(readFileBytes(path), day), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() } };
   } catch (error) {
     await folder[Symbol.asyncDispose]();
     return { kind: 'UNKNOWN', code: 'BAD_BILL', message: error instanceof Error ? error.message : 'the bill cannot be read' };
@@ -41,24 +41,27 @@ async function sha1Of(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** A header, the rows, and a summary whose count must be theirs. */
-export async function* readRows(source: AsyncIterable<Uint8Array>): AsyncGenerator<BillRow> {
+/** A header, the rows, and a summary whose count must be theirs; nothing follows it. */
+export async function* readRows(source: AsyncIterable<Uint8Array>, day: string): AsyncGenerator<BillRow> {
   const decode = strictDecoder('utf-8');
   let columns: Columns | null = null;
   let summary: Columns | null = null;
   let count = 0;
+  let said: string | null = null;
   for await (const line of linesOf(source)) {
     const text = decode(line).replace(/^\uFEFF/, '');
     if (text.trim() === '') continue;
+    if (said !== null) throw new BillError('the bill goes on after its summary');
     if (columns === null) columns = new Columns(text.split(','), REQUIRED);
-    else if (summary !== null) return requireCount(summary.cell(cellsOf(text), SUMMARY), count);
+    else if (summary !== null) said = summary.cell(cellsOf(text), SUMMARY);
     else if (text.startsWith(SUMMARY)) summary = new Columns(text.split(','), [SUMMARY]);
     else {
       count += 1;
-      yield rowOf(columns, cellsOf(text));
+      yield rowOf(columns, cellsOf(text), day);
     }
   }
-  throw new BillError('the bill ends in the middle');
+  if (said === null) throw new BillError('the bill ends in the middle');
+  requireCount(said, count);
 }
 
 /** Every cell begins with a back-tick, so that a comma inside of one divides nothing. */
@@ -70,7 +73,7 @@ function requireCount(said: string, count: number): void {
 
 const REFUND_STATES: Readonly<Record<string, BillRow['state']>> = { SUCCESS: 'DONE', PROCESSING: 'OPEN', FAIL: 'FAILED' };
 
-function rowOf(columns: Columns, cells: readonly string[]): BillRow {
+function rowOf(columns: Columns, cells: readonly string[], day: string): BillRow {
   const cell = (name: string): string => columns.cell(cells, name);
   const at = parseBeijingTime(cell('交易时间'));
   if (at === null) throw new BillError(`${JSON.stringify(cell('交易时间').slice(0, 40))} is no time`);
@@ -78,6 +81,8 @@ function rowOf(columns: Columns, cells: readonly string[]): BillRow {
 
   const word = cell('交易状态');
   if (word === 'SUCCESS') {
+    // A payment stands in the bill of the day it was made; which time a refund is told with is not documented.
+    if (!cell('交易时间').startsWith(day)) throw new BillError(`the bill has a payment of ${cell('交易时间').slice(0, 10)}`);
     return { ...common, kind: 'PAYMENT', platformRefundNo: '', platformRefundId: '', amount: yuan(cell('订单金额')), state: 'DONE', word };
   }
   if (word !== 'REFUND' && word !== 'REVOKED') throw new BillError(`${JSON.stringify(word.slice(0, 40))} is no state of a trade`);
