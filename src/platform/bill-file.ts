@@ -1,9 +1,9 @@
 /** Settlement files on disk: a bill of a million lines is never held in memory, and nothing of it is believed before it is whole. */
-import { createReadStream, createWriteStream } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { createWriteStream } from 'node:fs';
+import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Duplex, Readable } from 'node:stream';
+import { Readable, Transform, type TransformCallback } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { crc32 } from 'node:zlib';
 import yauzl from 'yauzl';
@@ -11,6 +11,7 @@ import { BillError } from '../payment/platform.js';
 
 const FILE_MAX_BYTES = 4 * 1024 ** 3;
 const LINE_MAX_BYTES = 64 * 1024;
+const PIECE_BYTES = 64 * 1024;
 
 /** A folder of its own that goes when the bill goes. */
 export class BillFolder implements AsyncDisposable {
@@ -20,16 +21,16 @@ export class BillFolder implements AsyncDisposable {
     return new BillFolder(await mkdtemp(join(tmpdir(), 'paystate-bill-')));
   }
 
-  path(name: string): string {
-    return join(this.folder, name);
-  }
-
   /** Writes a stream to a file of the folder, by way of any transforms, and answers its path. */
   async store(name: string, source: AsyncIterable<Uint8Array>, ...through: NodeJS.ReadWriteStream[]): Promise<string> {
-    const path = this.path(name);
-    // What counts is what comes out: a small file may unpack into a very large one.
-    await pipeline([Readable.from(source), ...through, Duplex.from(bounded), createWriteStream(path)]);
+    const path = join(this.folder, name);
+    await pipeline([Readable.from(source), new Bounded(), ...through, new Bounded(), createWriteStream(path)]);
     return path;
+  }
+
+  /** Unpacks the one entry of a zip file that is wanted, whole by its checksum, and answers its path. */
+  async unpack(name: string, zip: string, isWanted: (name: Buffer) => boolean): Promise<string> {
+    return await this.store(name, await openZipEntry(zip, isWanted));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -37,17 +38,28 @@ export class BillFolder implements AsyncDisposable {
   }
 }
 
-async function* bounded(source: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-  let size = 0;
-  for await (const chunk of source) {
-    size += chunk.length;
-    if (size > FILE_MAX_BYTES) throw new BillError(`the file exceeds ${FILE_MAX_BYTES} bytes`);
-    yield chunk;
+/** What passes is held against the limit, as much for a download as for what it unpacks to. */
+class Bounded extends Transform {
+  private size = 0;
+
+  override _transform(piece: Buffer, _encoding: BufferEncoding, done: TransformCallback): void {
+    this.size += piece.length;
+    if (this.size > FILE_MAX_BYTES) return done(new BillError(`the file exceeds ${FILE_MAX_BYTES} bytes`));
+    fillHeap(piece);
+    done(null, piece);
   }
 }
 
+/**
+ * The pieces of streams lie outside of the heap and are given back by its collections, which come when the heap is full. Streams alone
+ * hardly fill it: V8 then lets some 40 MB of dead pieces pile up. So the heap is given as much to collect as has passed, in short texts.
+ */
+function fillHeap(piece: Buffer): void {
+  for (let at = 0; at < piece.length; at += 4_096) piece.toString('latin1', at, at + 4_096);
+}
+
 /** Opens the one entry of a zip file that is wanted; its bytes are held against their checksum when they end. */
-export async function openZipEntry(path: string, isWanted: (name: Buffer) => boolean): Promise<AsyncIterable<Buffer>> {
+async function openZipEntry(path: string, isWanted: (name: Buffer) => boolean): Promise<AsyncIterable<Buffer>> {
   const zip = await new Promise<yauzl.ZipFile>((resolve, reject) => {
     // Names come in GBK without saying so; they are looked at as bytes.
     yauzl.open(path, { lazyEntries: true, decodeStrings: false, autoClose: false }, (error, opened) => {
@@ -95,24 +107,39 @@ async function* checked(zip: yauzl.ZipFile, entry: yauzl.Entry): AsyncGenerator<
   }
 }
 
-/** The bytes of a file, as often as they are asked for. */
-export const readFileBytes = (path: string): AsyncIterable<Buffer> => createReadStream(path, { highWaterMark: 256 * 1024 });
+/** The bytes of a file, or of a part of it. Each piece is overwritten by the next, so that a whole file takes the memory of one. */
+export async function* readFileBytes(path: string, { start = 0, end = Infinity } = {}): AsyncGenerator<Buffer> {
+  await using file = await open(path);
+  const memory = Buffer.allocUnsafe(PIECE_BYTES);
+  for (let position = start; position < end; ) {
+    const { bytesRead } = await file.read(memory, 0, Math.min(PIECE_BYTES, end - position), position);
+    if (bytesRead === 0) return;
+    yield memory.subarray(0, bytesRead);
+    position += bytesRead;
+  }
+}
 
-/** Lines as bytes, without their ends. */
+/** Lines as bytes, without their ends. Each is overwritten once the next is asked for. */
 export async function* linesOf(source: AsyncIterable<Uint8Array>): AsyncGenerator<Buffer> {
-  let rest = Buffer.alloc(0);
+  let memory = Buffer.allocUnsafe(PIECE_BYTES + LINE_MAX_BYTES);
+  let rest = 0;
   for await (const piece of source) {
-    const chunk = rest.length === 0 ? Buffer.from(piece) : Buffer.concat([rest, piece]);
+    if (rest + piece.length > memory.length) memory = Buffer.concat([memory.subarray(0, rest)], rest + piece.length);
+    memory.set(piece, rest);
+    const chunk = memory.subarray(0, rest + piece.length);
     let start = 0;
-    for (let end = chunk.indexOf(0x0a); end !== -1; end = chunk.indexOf(0x0a, start)) {
-      yield chunk.subarray(start, end > start && chunk[end - 1] === 0x0d ? end - 1 : end);
+    for (let end = chunk.indexOf(0x0a, rest); end !== -1; end = chunk.indexOf(0x0a, start)) {
+      yield withoutReturn(chunk.subarray(start, end));
       start = end + 1;
     }
-    rest = chunk.subarray(start);
-    if (rest.length > LINE_MAX_BYTES) throw new BillError('a line is too long');
+    memory.copyWithin(0, start, chunk.length);
+    rest = chunk.length - start;
+    if (rest > LINE_MAX_BYTES) throw new BillError('a line is too long');
   }
-  if (rest.length > 0) yield rest;
+  if (rest > 0) yield withoutReturn(memory.subarray(0, rest));
 }
+
+const withoutReturn = (line: Buffer): Buffer => (line.at(-1) === 0x0d ? line.subarray(0, -1) : line);
 
 /** Text that is exactly in the encoding that is expected; a re-encoded file is a fault and not a guess. */
 export function strictDecoder(encoding: 'utf-8' | 'gbk'): (bytes: Uint8Array) => string {

@@ -2,7 +2,7 @@
 import type { Bill, BillRow, Call, CallOutcome } from '../../payment/platform.js';
 import { BillError } from '../../payment/platform.js';
 import { parseBeijingTime } from '../beijing-time.js';
-import { BillFolder, billFee, billYuan, Columns, linesOf, openZipEntry, strictDecoder } from '../bill-file.js';
+import { BillFolder, billFee, billYuan, Columns, linesOf, readFileBytes, strictDecoder } from '../bill-file.js';
 import { openDownload } from '../http.js';
 import { callGateway, textOf, type ClientConfig } from './client.js';
 import { queryOutcome } from './statuses.js';
@@ -27,29 +27,43 @@ export async function downloadBill(client: ClientConfig, day: string, call: Call
 
   const folder = await BillFolder.make();
   try {
-    const path = await folder.store('bill.zip', file.body);
+    const zip = await folder.store('bill.zip', file.body);
     const decode = strictDecoder('gbk');
-    const detail = await openZipEntry(path, (name) => decode(name).endsWith(DETAIL_NAME));
-    return { kind: 'ACCEPTED', value: { rows: readRows(detail), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() } };
+    const detail = await folder.unpack('detail.csv', zip, (name) => decode(name).endsWith(DETAIL_NAME));
+    return { kind: 'ACCEPTED', value: { rows: readRows(readFileBytes(detail), day), [Symbol.asyncDispose]: () => folder[Symbol.asyncDispose]() } };
   } catch (error) {
     await folder[Symbol.asyncDispose]();
     return { kind: 'UNKNOWN', code: 'BAD_BILL', message: error instanceof Error ? error.message : 'the bill cannot be read' };
   }
 }
 
-/** Comment lines, the header, the rows, and a comment line that ends them. */
-export async function* readRows(source: AsyncIterable<Uint8Array>): AsyncGenerator<BillRow> {
+/** Comment lines, of which one tells the day, the header, the rows, and a comment line that ends them; only comments follow. */
+export async function* readRows(source: AsyncIterable<Uint8Array>, day: string): AsyncGenerator<BillRow> {
   const decode = strictDecoder('gbk');
   let columns: Columns | null = null;
+  let ended = false;
   for await (const line of linesOf(source)) {
     const text = decode(line);
-    if (text.startsWith('#') && text.includes(END)) return;
-    if (text.startsWith('#') || text.trim() === '') continue;
+    if (text.startsWith('#')) {
+      requireDay(text, day);
+      ended ||= text.includes(END);
+      continue;
+    }
+    if (text.trim() === '') continue;
+    if (ended) throw new BillError('the bill goes on after its end');
     const cells = text.split(',');
     if (columns === null) columns = new Columns(cells, REQUIRED);
     else yield rowOf(columns, cells);
   }
-  throw new BillError('the bill ends in the middle');
+  if (!ended) throw new BillError('the bill ends in the middle');
+}
+
+/** Nothing else in the file tells the day: an order's own times may be of another one. */
+function requireDay(comment: string, day: string): void {
+  const match = /^#起始日期：\[(\d{4})年(\d\d)月(\d\d)日/.exec(comment);
+  if (match === null) return;
+  const said = match.slice(1).join('-');
+  if (said !== day) throw new BillError(`the bill is of ${said}`);
 }
 
 function rowOf(columns: Columns, cells: readonly string[]): BillRow {

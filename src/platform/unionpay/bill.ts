@@ -9,7 +9,7 @@ import { Transform, type TransformCallback } from 'node:stream';
 import { createInflate } from 'node:zlib';
 import { BillError, type Bill, type BillRow, type Call, type CallOutcome } from '../../payment/platform.js';
 import { compactBeijingTime, nearestYear, parseCompactBeijingTime } from '../beijing-time.js';
-import { BillFolder, linesOf, openZipEntry, strictDecoder } from '../bill-file.js';
+import { BillFolder, linesOf, readFileBytes } from '../bill-file.js';
 import { formBody, type Parameters } from '../form.js';
 import { openDownload } from '../http.js';
 import { verifyBytes } from '../rsa.js';
@@ -28,6 +28,7 @@ export async function downloadBill(client: UnionPayClient, fileUrl: string, day:
   const dispose = (): Promise<void> => folder[Symbol.asyncDispose]();
   try {
     const read = await readAnswer(client, await folder.store('answer', answer.body), call.at);
+    requireOurs(client, read.fields, day);
     if (read.content === null) {
       await dispose();
       if (read.fields['respCode'] === '98') return { kind: 'ACCEPTED', value: null };
@@ -35,20 +36,29 @@ export async function downloadBill(client: UnionPayClient, fileUrl: string, day:
     }
     const content = createReadStream(read.path, { start: read.content.start, end: read.content.end - 1 });
     const zip = await folder.store('bill.zip', content, new FromBase64(), createInflate());
-    const rows = await openZipEntry(zip, (name) => /^INN\d+ZM_/.test(name.toString('latin1')));
-    return { kind: 'ACCEPTED', value: { rows: readRows(rows, day), [Symbol.asyncDispose]: dispose } };
+    const lines = await folder.unpack('lines', zip, (name) => /^INN\d+ZM_/.test(name.toString('latin1')));
+    return { kind: 'ACCEPTED', value: { rows: readRows(readFileBytes(lines), day), [Symbol.asyncDispose]: dispose } };
   } catch (error) {
     await dispose();
     return { kind: 'UNKNOWN', code: 'BAD_BILL', message: error instanceof Error ? error.message : 'the file cannot be read' };
   }
 }
 
+/** What is signed may have been signed for another request. */
+function requireOurs(client: UnionPayClient, fields: Parameters, day: string): void {
+  if (!client.isOurs(fields)) throw new BillError('the file is for another merchant');
+  const { settleDate = settleDateOf(day) } = fields;
+  if (settleDate !== settleDateOf(day)) throw new BillError(`the file is of ${settleDate}`);
+}
+
+const settleDateOf = (day: string): string => day.slice(5).replace('-', '');
+
 const requestFields = (day: string, at: Date): Parameters => ({
   txnType: '76',
   txnSubType: '01',
   bizType: '000000',
   txnTime: compactBeijingTime(at),
-  settleDate: day.slice(5).replace('-', ''),
+  settleDate: settleDateOf(day),
   fileType: '00',
 });
 
@@ -96,7 +106,7 @@ async function digestWithContent(path: string, fields: Parameters, content: { st
   for (const [at, name] of names.entries()) {
     hash.update(`${at === 0 ? '' : '&'}${name}=`, 'utf8');
     if (name !== 'fileContent') hash.update(fields[name]!, 'utf8');
-    else for await (const chunk of createReadStream(path, { start: content.start, end: content.end - 1 })) hash.update(chunk as Buffer);
+    else for await (const chunk of readFileBytes(path, content)) hash.update(chunk);
   }
   return hash.digest('hex');
 }
@@ -162,16 +172,28 @@ const WIDTHS = [3, 11, 11, 6, 10, 19, 12, 4, 2, 21, 2, 32, 2, 6, 10, 13, 13, 4, 
 const FIELD = { time: 5, amount: 7, queryId: 10, orderId: 12, fee: 16, txnType: 20, origQryId: 27, origOrderId: 41 } as const;
 const OFFSETS = WIDTHS.map((_width, at) => WIDTHS.slice(0, at).reduce((sum, width) => sum + width + 1, 0));
 const ROW_MIN_BYTES = OFFSETS[FIELD.origOrderId]! - 1;
+const GAPS = OFFSETS.slice(1).map((offset) => offset - 1);
 
 export async function* readRows(source: AsyncIterable<Uint8Array>, day: string): AsyncGenerator<BillRow> {
-  const decode = strictDecoder('gbk');
   const near = parseCompactBeijingTime(`${day.replaceAll('-', '')}120000`) ?? new Date(NaN);
   for await (const line of linesOf(source)) {
     if (line.every((byte) => byte === 0x20)) continue;
     if (line.length < ROW_MIN_BYTES) throw new BillError('a line of the bill is cut');
-    const field = (number: number): string => decode(line.subarray(OFFSETS[number - 1], OFFSETS[number - 1]! + WIDTHS[number - 1]!)).trim();
-    yield rowOf(field, near);
+    // In another encoding the names have other widths, and what follows them stands elsewhere.
+    if (GAPS.some((at) => at < line.length && line[at] !== 0x20)) throw new BillError('the fields of a line are not where they belong');
+    yield rowOf(fieldsOf(line), near);
   }
+}
+
+/** By byte widths. Names alone are in GBK, and of those none is read. */
+function fieldsOf(line: Buffer): (number: number) => string {
+  const bytes = line.toString('latin1');
+  return (number) => {
+    const start = OFFSETS[number - 1]!;
+    const text = bytes.slice(start, start + WIDTHS[number - 1]!).trim();
+    if (!/^[\x20-\x7e]*$/.test(text)) throw new BillError(`field ${number} of a line is not in ASCII`);
+    return text;
+  };
 }
 
 function rowOf(field: (number: number) => string, near: Date): BillRow {

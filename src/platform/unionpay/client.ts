@@ -49,9 +49,14 @@ export class UnionPayClient {
     if (fields === null) return { kind: 'UNKNOWN', code: 'BAD_ANSWER', message: 'the answer is not what the gateway sends' };
     const unproven = whyUnproven(fields, this.trust, at);
     if (unproven !== null) return { kind: 'UNKNOWN', code: 'BAD_SIGNATURE', message: `the answer is not proven to be the platform's: ${unproven}` };
-    if (fields['merId'] !== undefined && fields['merId'] !== this.settings.merId) {
+    if (!this.isOurs(fields)) {
       return { kind: 'UNKNOWN', code: 'OTHER_MERCHANT', message: 'the answer is for another merchant' };
     }
     return { kind: 'OK', fields };
+  }
+
+  /** An answer need not name the merchant, but must not name another. */
+  isOurs({ merId = this.settings.merId }: Parameters): boolean {
+    return merId === this.settings.merId;
   }
 }

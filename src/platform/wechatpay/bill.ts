@@ -41,24 +41,27 @@ async function sha1Of(path: string): Promise<string> {
   return hash.digest('hex');
 }
 
-/** A header, the rows, and a summary whose count must be theirs. */
+/** A header, the rows, and a summary whose count must be theirs; nothing follows it. */
 export async function* readRows(source: AsyncIterable<Uint8Array>): AsyncGenerator<BillRow> {
   const decode = strictDecoder('utf-8');
   let columns: Columns | null = null;
   let summary: Columns | null = null;
   let count = 0;
+  let said: string | null = null;
   for await (const line of linesOf(source)) {
     const text = decode(line).replace(/^\uFEFF/, '');
     if (text.trim() === '') continue;
+    if (said !== null) throw new BillError('the bill goes on after its summary');
     if (columns === null) columns = new Columns(text.split(','), REQUIRED);
-    else if (summary !== null) return requireCount(summary.cell(cellsOf(text), SUMMARY), count);
+    else if (summary !== null) said = summary.cell(cellsOf(text), SUMMARY);
     else if (text.startsWith(SUMMARY)) summary = new Columns(text.split(','), [SUMMARY]);
     else {
       count += 1;
       yield rowOf(columns, cellsOf(text));
     }
   }
-  throw new BillError('the bill ends in the middle');
+  if (said === null) throw new BillError('the bill ends in the middle');
+  requireCount(said, count);
 }
 
 /** Every cell begins with a back-tick, so that a comma inside of one divides nothing. */

@@ -3,11 +3,13 @@ import { generateKeyPairSync, sign } from 'node:crypto';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { AlipaySdk } from 'alipay-sdk';
+import iconv from 'iconv-lite';
 import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/platform.js';
 import { createAlipayAdapter } from '../../../src/platform/alipay/adapter.js';
 import { alipaySettings } from '../../../src/platform/alipay/settings.js';
 import { certificateSerial } from '../../../src/platform/alipay/signature.js';
 import { issueCertificate } from '../../../src/simulator/certificate.js';
+import { zip } from '../../../src/simulator/zip.js';
 
 const keys = () => generateKeyPairSync('rsa', { modulusLength: 2048, privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, publicKeyEncoding: { type: 'spki', format: 'pem' } });
 const [ours, alipay, stranger] = [keys(), keys(), keys()];
@@ -17,7 +19,7 @@ const call = () => ({ at: AT, signal: AbortSignal.timeout(5_000) });
 let platform: Server;
 let adapter: PlatformAdapter;
 /** What the platform answers next, made for the method that is called. */
-let answer: (method: string) => { status?: number; body: string } | 'cut';
+let answer: (method: string) => { status?: number; body: string | Buffer } | 'cut';
 let seen: Record<string, string>;
 
 beforeAll(async () => {
@@ -444,5 +446,90 @@ describe('certificate mode', () => {
     answering(pem, merchant.privateKey, chain === '' ? pem : chain);
     expect(await certified.query(IDENTITY, call())).toMatchObject({ kind: 'UNKNOWN', code: 'UNKNOWN_CERTIFICATE' });
     expect(notified(certified, merchant.privateKey)).toBe(false);
+  });
+});
+
+describe('the bill', () => {
+  const HEADER = '支付宝交易号,商户订单号,业务类型,商品名称,创建时间,完成时间,门店编号,门店名称,操作员,终端号,对方账户,订单金额（元）,商家实收（元）,支付宝红包（元）,集分宝（元）,支付宝优惠（元）,商家优惠（元）,券核销金额（元）,券名称,商家红包消费金额（元）,卡消费金额（元）,退款批次号/请求号,服务费（元）,分润（元）,备注';
+  const row = (cells: Record<string, string>): string => HEADER.split(',').map((name) => `${cells[name] ?? ''}\t`).join(',');
+  const PAY = { 支付宝交易号: 'T1', 商户订单号: 'P0001', 业务类型: '交易', 商品名称: '茶', 完成时间: '2026-01-01 08:05:00', '订单金额（元）': '88.88', '服务费（元）': '-0.53' };
+  const BACK = { ...PAY, 业务类型: '退款', '订单金额（元）': '-1.00', '退款批次号/请求号': 'R0001', '服务费（元）': '0.01' };
+  const END = `#${'-'.repeat(41)}业务明细列表结束${'-'.repeat(36)}`;
+  const TOTALS = ['#交易合计：1笔，商家实收共88.88元，商家优惠共0.00元', '#导出时间：[2026年01月02日 09:00:00]'];
+  const bill = (rows: string[], { day = '2026年01月01日', end = [END, ...TOTALS] } = {}): string =>
+    ['#支付宝业务明细查询', '#账号：[20880000000000010156]', `#起始日期：[${day} 00:00:00]   终止日期：[2026年01月02日 00:00:00]`, '#-----业务明细列表-----', HEADER, ...rows, ...end, ''].join('\r\n');
+
+  const NAME = '20880000000000010156_20260101_业务明细';
+  const entry = (name: string, content: Buffer) => ({ name: iconv.encode(name, 'gbk'), content });
+  const packed = (content: Buffer | string): Buffer =>
+    zip([entry(`${NAME}(汇总).csv`, Buffer.from('#')), entry(`${NAME}.csv`, typeof content === 'string' ? iconv.encode(content, 'gbk') : content)]);
+
+  async function rowsOf(download: Buffer | 'cut' | { status: number; body: string }): Promise<unknown> {
+    const file = Buffer.isBuffer(download) ? { body: download } : download;
+    const { port } = platform.address() as AddressInfo;
+    // The file is fetched without a method.
+    answer = (method) => (method === undefined ? file : ok({ bill_download_url: `http://127.0.0.1:${port}/bill.zip` })(method));
+    const outcome = await adapter.downloadBill('2026-01-01', call());
+    if (outcome.kind !== 'ACCEPTED' || outcome.value === null) return outcome;
+    await using opened = outcome.value;
+    const rows: unknown[] = [];
+    try {
+      for await (const one of opened.rows) rows.push(one);
+    } catch (error) {
+      return { rows: rows.length, error: (error as Error).message };
+    }
+    return rows;
+  }
+
+  test('payments and refunds, amounts in fen, fees as what is kept', async () => {
+    expect(await rowsOf(packed(bill([row(PAY), row(BACK)])))).toEqual([
+      { kind: 'PAYMENT', merchantOrderNo: 'P0001', platformTransactionId: 'T1', platformRefundNo: '', platformRefundId: '', amount: { currency: 'CNY', minorUnits: 8_888n }, fee: 53n, at: PAID_AT, state: 'DONE', word: '交易' },
+      { kind: 'REFUND', merchantOrderNo: 'P0001', platformTransactionId: 'T1', platformRefundNo: 'R0001', platformRefundId: '', amount: { currency: 'CNY', minorUnits: 100n }, fee: -1n, at: PAID_AT, state: 'DONE', word: '退款' },
+    ]);
+  });
+
+  test('lines are whole wherever the file is cut into pieces', async () => {
+    const many = Array.from({ length: 3_000 }, (_one, at) => row({ ...PAY, 商户订单号: `P${at}`, 商品名称: '茶'.repeat(at % 50) }));
+    const rows = (await rowsOf(packed(bill(many)))) as { merchantOrderNo: string }[];
+    expect(rows.map(({ merchantOrderNo }) => merchantOrderNo)).toEqual(many.map((_one, at) => `P${at}`));
+  });
+
+  const good = packed(bill([row(PAY)]));
+  const otherChecksum = Buffer.from(good);
+  // Of the second entry, as the directory has it.
+  otherChecksum[otherChecksum.lastIndexOf('PK\x01\x02') + 16]! ^= 1;
+  const unbelieved = { kind: 'UNKNOWN', code: 'BAD_BILL' };
+  test.each<[string, Buffer, object]>([
+    ['that is cut', good.subarray(0, good.length >> 1), unbelieved],
+    ['that is no zip', Buffer.from('<html>下载链接不存在或已失效</html>'), unbelieved],
+    ['without the table of single trades', zip([entry(`${NAME}(汇总).csv`, Buffer.from('#'))]), { ...unbelieved, message: 'the zip file has no such entry' }],
+    ['whose content is not what was packed', otherChecksum, { ...unbelieved, message: 'the entry of the zip file is not what was packed' }],
+    ['that ends in the middle', packed(bill([row(PAY)], { end: [] })), { rows: 1, error: 'the bill ends in the middle' }],
+    ['that goes on after its end', packed(bill([row(PAY)], { end: [END, ...TOTALS, row(PAY), END] })), { rows: 1, error: 'the bill goes on after its end' }],
+    ['of another day', packed(bill([row(PAY)], { day: '2025年12月31日' })), { rows: 0, error: 'the bill is of 2025-12-31' }],
+    ['in UTF-8', packed(Buffer.from(bill([row(PAY)]))), { rows: 0 }],
+    ['that is not in GBK', packed(Buffer.concat([iconv.encode(bill([row(PAY)], { end: [] }), 'gbk'), Buffer.from([0xff, 0xff, 0x0a])])), { rows: 1, error: 'the bill is not in gbk' }],
+    ['without its columns', packed(bill([]).replace('服务费（元）', '费')), { error: 'the bill lacks the columns 服务费（元）' }],
+    ['with an amount that is none', packed(bill([row({ ...PAY, '订单金额（元）': '8e3' })])), { error: '"8e3" is no amount' }],
+    ['with parts of a fen', packed(bill([row({ ...PAY, '订单金额（元）': '8.881' })])), { error: '"8.881" is no amount' }],
+    ['with a kind nobody knows', packed(bill([row({ ...PAY, 业务类型: '转账' })])), { error: '"转账" is no kind of trade' }],
+    ['with a time that is none', packed(bill([row({ ...PAY, 完成时间: '2026/01/01' })])), { error: '"2026/01/01" is no time' }],
+  ])('one %s is not believed', async (_what, file, finding) => {
+    const seen = await rowsOf(file);
+    expect(seen).toMatchObject(finding);
+    expect(Array.isArray(seen)).toBe(false);
+  });
+
+  test('an address that is dead, and a download without an answer, are no bill', async () => {
+    expect(await rowsOf({ status: 404, body: '' })).toMatchObject({ kind: 'UNKNOWN', code: 'HTTP_404' });
+    expect(await rowsOf('cut')).toMatchObject({ kind: 'UNKNOWN' });
+  });
+
+  test.each([
+    ['BILL_NOT_EXIST', { kind: 'ACCEPTED', value: null }],
+    ['INVAILID_ARGUMENTS', { kind: 'MISCONFIGURED' }],
+  ])('%s', async (subCode, outcome) => {
+    answer = refused(subCode);
+    expect(await adapter.downloadBill('2026-01-01', call())).toMatchObject(outcome);
   });
 });

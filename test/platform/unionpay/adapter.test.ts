@@ -560,20 +560,36 @@ describe('the settlement file', () => {
     expect(lastAsked()).toMatchObject({ txnType: '76', txnSubType: '01', settleDate: '0101', fileType: '00' });
   });
 
+  test('lines are whole wherever the file is cut into pieces; the file may name its day', async () => {
+    const lines = Array.from({ length: 2_000 }, (_one, at) => line({ ...PAY, 12: `P${at}` }));
+    const answer = told({ respCode: '00', settleDate: '0101', fileContent: content(zip(NAME_IN_ZIP, Buffer.concat(lines))) });
+    const rows = (await rowsOf(answer)) as { merchantOrderNo: string }[];
+    expect(rows.map(({ merchantOrderNo }) => merchantOrderNo)).toEqual(lines.map((_one, at) => `P${at}`));
+  });
+
   test('no file is no bill; a refusal is none either', async () => {
     expect(await rowsOf(code('98'))).toMatchObject({ kind: 'ACCEPTED', value: null });
+    expect(await rowsOf(code('98', { settleDate: '0102' }))).toMatchObject({ kind: 'UNKNOWN', code: 'BAD_BILL', message: 'the file is of 0102' });
     expect(await rowsOf(code('31'))).toMatchObject({ kind: 'MISCONFIGURED' });
     expect(await rowsOf(code('06'))).toMatchObject({ kind: 'RATE_LIMITED' });
   });
 
   const good = zip(NAME_IN_ZIP, line(PAY));
+  const recoded = (gbk: Buffer): Buffer => Buffer.from(iconv.decode(gbk, 'gbk'));
   test.each<[string, () => Told, unknown]>([
     ['in the name of a stranger', () => told({ respCode: '00', fileContent: content(good) }, { key: stranger.privateKey }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
     ['with other content than was signed', () => ({ body: wire({ ...signed({ respCode: '00', fileContent: content(good) }), fileContent: content(zip(NAME_IN_ZIP, line(BACK))) }) }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
     ['that is cut', () => ({ body: wire(signed({ respCode: '00', fileContent: content(good) })).slice(0, 200) }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
     ['that is no zip', () => told({ respCode: '00', fileContent: content(Buffer.from('no zip')) }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
     ['without the entry', () => told({ respCode: '00', fileContent: content(zip('INN20260102ZME_777290058110048', line(PAY))) }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
-    ['whose content is not what was packed', () => told({ respCode: '00', fileContent: content(zip(NAME_IN_ZIP, line(PAY), 1)) }), { error: 'the entry of the zip file is not what was packed' }],
+    ['whose content is not what was packed', () => told({ respCode: '00', fileContent: content(zip(NAME_IN_ZIP, line(PAY), 1)) }), { kind: 'UNKNOWN', code: 'BAD_BILL', message: 'the entry of the zip file is not what was packed' }],
+    ['whose zip is cut', () => told({ respCode: '00', fileContent: content(good.subarray(0, -40)) }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
+    ['whose content is cut before it was signed', () => told({ respCode: '00', fileContent: content(good).slice(0, -8) }), { kind: 'UNKNOWN', code: 'BAD_BILL' }],
+    ['of another day', () => told({ respCode: '00', settleDate: '0102', fileContent: content(good) }), { kind: 'UNKNOWN', code: 'BAD_BILL', message: 'the file is of 0102' }],
+    ['of another merchant', () => told({ respCode: '00', merId: '777290058110049', fileContent: content(good) }), { kind: 'UNKNOWN', code: 'BAD_BILL', message: 'the file is for another merchant' }],
+    // UTF-8 gives a name more bytes than its field has.
+    ['in another encoding', () => file(line(PAY), recoded(line({ ...PAY, 33: 'C000000008835' }))), { rows: 1, error: 'the fields of a line are not where they belong' }],
+    ['with a number that is not in ASCII', () => file(line({ ...PAY, 12: '订单1' })), { error: 'field 12 of a line is not in ASCII' }],
     ['with a line cut', () => file(line(PAY), line(PAY).subarray(0, 100)), { rows: 1, error: 'a line of the bill is cut' }],
     ['with a type nobody knows', () => file(line({ ...PAY, 20: '02' })), { error: '"02" is no type of transaction' }],
     ['with an amount that is none', () => file(line({ ...PAY, 7: '88.88' })), { error: '"88.88" is no amount' }],

@@ -1,6 +1,8 @@
 /** Every row of the mapping for WeChat Pay, through the adapter's real client against a tiny platform that signs with its own key. */
 import { createCipheriv, createHash, generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 import { createRequire } from 'node:module';
+import { gzipSync } from 'node:zlib';
+import iconv from 'iconv-lite';
 import type { NewOrder, NewRefund, PlatformAdapter } from '../../../src/payment/platform.js';
 import { createWechatPayAdapter } from '../../../src/platform/wechatpay/adapter.js';
 import { WechatPayClient } from '../../../src/platform/wechatpay/client.js';
@@ -543,10 +545,9 @@ describe('the bill', () => {
   const bill = (rows: string[], count = rows.length): string =>
     `\uFEFF${[HEADER, ...rows, '总交易单数,应结订单总金额', `\`${count},\`0.00`].join('\r\n')}\r\n`;
 
-  async function rowsOf(file: Buffer | string, hashed: Buffer | string = file): Promise<unknown> {
-    const { gzipSync } = await import('node:zlib');
+  async function rowsOf(file: Buffer | string, hashed = file, download = gzipSync(file)): Promise<unknown> {
     platform.answer = ({ path }) =>
-      path.startsWith('/v3/bill/') ? told(200, { hash_type: 'SHA1', hash_value: createHash('sha1').update(hashed).digest('hex'), download_url: `${platform.url}/v3/billdownload/file?token=x` }) : { body: gzipSync(file) };
+      path.startsWith('/v3/bill/') ? told(200, { hash_type: 'SHA1', hash_value: createHash('sha1').update(hashed).digest('hex'), download_url: `${platform.url}/v3/billdownload/file?token=x` }) : { body: download };
     const outcome = await adapter.downloadBill('2026-01-01', call());
     if (outcome.kind !== 'ACCEPTED' || outcome.value === null) return outcome;
     await using opened = outcome.value;
@@ -572,6 +573,11 @@ describe('the bill', () => {
   test.each<[string, Buffer | string, unknown]>([
     ['that ends in the middle', bill([row(PAY)]).split('总交易单数')[0]!, { error: 'the bill ends in the middle' }],
     ['with a line twice', bill([row(PAY), row(PAY)], 1), { error: 'the bill has 2 rows, its summary says 1' }],
+    ['whose summary comes twice', `${bill([row(PAY)])}总交易单数,应结订单总金额\r\n\`1,\`0.00\r\n`, { rows: 1, error: 'the bill goes on after its summary' }],
+    ['that goes on after its summary', `${bill([row(PAY)])}${row(PAY)}\r\n`, { rows: 1, error: 'the bill goes on after its summary' }],
+    ['whose summary is cut', bill([row(PAY)]).split('`1,')[0]!, { rows: 1, error: 'the bill ends in the middle' }],
+    ['with a line that never ends', `${bill([]).split('\r\n')[0]}\r\n${'`1,'.repeat(50_000)}`, { error: 'a line is too long' }],
+    ['in GBK', iconv.encode(bill([row(PAY)]).slice(1), 'gbk'), { error: 'the bill is not in utf-8' }],
     ['in another encoding', Buffer.from([0xef, 0xbb, 0xbf, 0xbd, 0xbb, 0xd2, 0xd7, 0x0a]), { error: 'the bill is not in utf-8' }],
     ['without its columns', 'a,b,c\r\n', { error: expect.stringContaining('lacks the columns 交易时间') as unknown }],
     ['with an amount that is none', bill([row({ ...PAY, 订单金额: '8e3' })]), { error: '"8e3" is no amount' }],
@@ -597,6 +603,17 @@ describe('the bill', () => {
       platform.answer = ({ path }) => (path.startsWith('/v3/bill/') ? told(200, { hash_value: 'x', download_url: `${platform.url}/v3/billdownload/file?token=x` }) : { body });
       expect(await adapter.downloadBill('2026-01-01', call())).toMatchObject({ kind: 'UNKNOWN', code: 'BAD_BILL' });
     }
+  });
+
+  test('lines are whole wherever the file is cut into pieces', async () => {
+    const many = Array.from({ length: 3_000 }, (_one, at) => row({ ...PAY, 商户订单号: `P${at}`, 商品名称: '茶'.repeat(at % 50) }));
+    const rows = (await rowsOf(bill(many))) as { merchantOrderNo: string }[];
+    expect(rows.map(({ merchantOrderNo }) => merchantOrderNo)).toEqual(many.map((_one, at) => `P${at}`));
+  });
+
+  test('a download that is cut is not opened', async () => {
+    const whole = gzipSync(bill([row(PAY)]));
+    expect(await rowsOf(bill([row(PAY)]), bill([row(PAY)]), whole.subarray(0, -12))).toMatchObject({ kind: 'UNKNOWN', code: 'BAD_BILL' });
   });
 
   test('a file that is not what was hashed is not opened', async () => {
