@@ -1,7 +1,7 @@
 export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
-  maxWorkers: 2,
+  maxWorkers: 3,
   testTimeout: 20_000,
   globalSetup: '<rootDir>/test/pg-global-setup.mjs',
   globalTeardown: '<rootDir>/test/pg-global-teardown.mjs',

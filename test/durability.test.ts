@@ -11,7 +11,7 @@ const WRITERS = 8;
 
 let dataDir: string;
 beforeAll(async () => {
-  dataDir = await mkdtemp('/tmp/paystate-durability-');
+  dataDir = await mkdtemp(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-durability-'));
   // The database's user has to get in when this runs as root.
   await chmod(dataDir, 0o755);
 });

@@ -45,7 +45,7 @@ test.each([[false], [true]])('a platform that hangs starves no item of another o
 
   // With circuits of its own: none is open yet.
   await using other = await startTestApp({ databaseUrl: service.app.databaseUrl, config: { platforms }, manualSync: true });
-  const hurried = promised(other.client, { ...callOptions, deadlineMs: 5_000 });
+  const hurried = promised(other.client, { ...callOptions, deadlineMs: 3_000 });
   // Those that hang come first and would hold every place there is.
   const { items } = await hurried.verifyPayments({ refs: [...silent, ...lively].map(({ paymentId }) => byId(paymentId)), apply });
   expect(items.map(({ ref }) => ref)).toEqual([...silent, ...lively].map(({ paymentId }) => byId(paymentId)));

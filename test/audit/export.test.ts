@@ -20,16 +20,19 @@ let at = T0;
 let folder: string;
 let store: Store;
 let forger: Forger;
-beforeEach(async () => {
-  at = T0;
-  folder = mkdtempSync('/tmp/paystate-audit-');
+beforeAll(async () => {
   store = await openStore({ clock: { now: () => at } });
   forger = await Forger.of(store.url);
 });
-afterEach(async () => {
+beforeEach(async () => {
+  at = T0;
+  folder = mkdtempSync('/tmp/paystate-audit-');
+  await forger.run('truncate payment cascade');
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+afterAll(async () => {
   await forger[Symbol.asyncDispose]();
   await store[Symbol.asyncDispose]();
-  rmSync(folder, { recursive: true });
 });
 
 const pair = newKeyPair();

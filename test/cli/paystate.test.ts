@@ -72,7 +72,7 @@ test('nothing is deleted without --yes, and never a database of yours', async ()
 });
 
 test('reset deletes what is its own and leaves the rest', async () => {
-  const dataDir = mkdtempSync('/tmp/paystate-reset-');
+  const dataDir = mkdtempSync(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-reset-'));
   for (const name of ['simulator-alipay.json', 'platforms.json', 'thesis.tex']) writeFileSync(join(dataDir, name), '{}');
   expect(await paystate(['reset', '--yes'], { PAYSTATE_DATA_DIR: dataDir })).toMatchObject({ code: 0 });
   expect(readdirSync(dataDir)).toEqual(['thesis.tex']);
@@ -80,7 +80,7 @@ test('reset deletes what is its own and leaves the rest', async () => {
 });
 
 test('the simulators alone are platforms for a service that is configured with them', async () => {
-  const dataDir = mkdtempSync('/tmp/paystate-simulators-');
+  const dataDir = mkdtempSync(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-simulators-'));
   const child = spawn(process.execPath, [`${COMPILED}cli/paystate.js`, 'simulator'], {
     env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: dataDir, PAYSTATE_SIMULATOR_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -109,7 +109,7 @@ test('the simulators alone are platforms for a service that is configured with t
 });
 
 test('a signal in the middle of the start leaves no database behind', async () => {
-  const folder = mkdtempSync('/tmp/paystate-signal-');
+  const folder = mkdtempSync(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-signal-'));
   // Root's PostgreSQL runs as another user, who must get there.
   chmodSync(folder, 0o755);
   const dataDir = join(folder, 'data');

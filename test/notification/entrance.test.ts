@@ -29,14 +29,14 @@ async function spoken(say: (socket: Socket) => void): Promise<string> {
 }
 const statusesOf = (heard: string): string[] => [...heard.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => status!);
 
-test.each<[string, (socket: Socket) => void]>([
-  ['a head that does not end', (socket) => void socket.write('POST /notifications/wechatpay/wechatpay HTTP/1.1\r\nHost: x\r\n')],
-  ['a body that does not end', (socket) => void socket.write(`${head(100)}{"a`)],
-  ['a body nobody wants that does not end', (socket) => void socket.write(`${head(100, '', 'PUT')}{"a`)],
-])('%s holds its connection for seconds only', async (_what, say) => {
+test('what does not end holds its connection for seconds only: a head, a body, a body nobody wants', async () => {
   const began = performance.now();
-  await spoken(say);
-  expect(performance.now() - began).toBeLessThan(8_000);
+  await Promise.all(
+    ['POST /notifications/wechatpay/wechatpay HTTP/1.1\r\nHost: x\r\n', `${head(100)}{"a`, `${head(100, '', 'PUT')}{"a`].map((begun) =>
+      spoken((socket) => void socket.write(begun)),
+    ),
+  );
+  expect(performance.now() - began).toBeLessThan(12_000);
 });
 
 test('requests that come in one piece are answered one by one, in their order', async () => {

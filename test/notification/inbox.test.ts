@@ -145,7 +145,7 @@ test('one that cannot be applied keeps back none of those that wait behind it', 
   const ids = await Promise.all([held, free].map(async (one) => (await register(one)).paymentId));
   await outsider.query('begin');
   await outsider.query('select 1 from payment where id = any($1) for update', [ids]);
-  for (const one of [held, free]) await tell(wechat.paid(one));
+  await Promise.all([held, free].map((one) => tell(wechat.paid(one))));
   expect(await inbox({ status: N.NOTIFICATION_STATUS_STORED })).toHaveLength(2);
   await outsider.query('rollback');
   await outsider.query('begin');

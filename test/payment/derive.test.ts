@@ -79,19 +79,14 @@ const EVIDENCE: readonly { name: string; evidence: PaymentEvidence; source: Evid
 ];
 
 test('every triple of evidence, in every order and with repetitions, ends in one status class and one sum of money', () => {
-  let runs = 0;
-  for (const a of EVIDENCE) {
-    for (const b of EVIDENCE) {
-      for (const c of EVIDENCE) {
-        const ends = orders([a, b, c]).map((order) => {
-          runs += 1;
-          return endOf(order);
-        });
-        if (new Set(ends).size !== 1) throw new Error(`${a.name}, ${b.name}, ${c.name}: ${[...new Set(ends)].join(' | ')}`);
+  for (const [first, a] of EVIDENCE.entries()) {
+    for (const [second, b] of EVIDENCE.slice(first).entries()) {
+      for (const c of EVIDENCE.slice(first + second)) {
+        const ends = new Set(orders([a, b, c]).map(endOf));
+        if (ends.size !== 1) throw new Error(`${a.name}, ${b.name}, ${c.name}: ${[...ends].join(' | ')}`);
       }
     }
   }
-  expect(runs).toBe(EVIDENCE.length ** 3 * 8);
 });
 
 function orders<T>([a, b, c]: [T, T, T]): T[][] {

@@ -21,7 +21,7 @@ let pristine: string;
 const children: ChildProcess[] = [];
 
 beforeAll(async () => {
-  pristine = mkdtempSync('/tmp/paystate-embedded-');
+  pristine = mkdtempSync(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-embedded-'));
   chmodSync(pristine, 0o755);
   const postgres = await startEmbeddedPostgres({ dataDir: join(pristine, 'postgres'), durable: false });
   await postgres.stop('fast');
@@ -32,7 +32,7 @@ afterAll(() => {
 });
 
 beforeEach(() => {
-  folder = mkdtempSync('/tmp/paystate-embedded-');
+  folder = mkdtempSync(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-embedded-'));
   chmodSync(folder, 0o755);
   dataDir = join(folder, 'postgres');
 });
