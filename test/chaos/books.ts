@@ -82,6 +82,8 @@ interface RefundRow {
   readonly status: string;
   readonly amount: string;
   readonly external: boolean;
+  /** How it came there, for whoever looks into a violation. */
+  readonly told: string;
 }
 
 export async function compareBooks(databaseUrl: string, books: ReadonlyMap<string, PlatformOrder>): Promise<Verdict> {
@@ -91,7 +93,11 @@ export async function compareBooks(databaseUrl: string, books: ReadonlyMap<strin
     const payments = await client.query<PaymentRow>(
       'select id, merchant_order_no as no, status, review_reason as reason, paid_amount::text as paid, log_seq as seq, log_hash as hash from payment',
     );
-    const refunds = await client.query<RefundRow>('select payment_id as payment, platform_refund_no as no, status, amount::text as amount, external from refund');
+    const refunds = await client.query<RefundRow>(
+      `select r.payment_id as payment, r.platform_refund_no as no, r.status, r.amount::text as amount, r.external,
+              concat_ws(', ', p.platform, r.attempts || ' sent', r.retry, r.failure_code) as told
+         from refund r join payment p on p.id = r.payment_id`,
+    );
     const ofPayment = Map.groupBy(refunds.rows, ({ payment }) => payment);
     const violations = payments.rows.flatMap((payment) => violationsOf(payment, ofPayment.get(payment.id) ?? [], books.get(payment.no)));
     return {
@@ -127,7 +133,7 @@ function violationsOf(payment: PaymentRow, refunds: readonly RefundRow[], order:
   for (const refund of refunds.filter(({ external }) => !external)) {
     const moved = movements.get(refund.no)?.[0];
     const isDone = moved?.state === 'DONE';
-    if (OPEN_REFUND.includes(refund.status)) add('stuck without a reason', `refund ${refund.no} is ${refund.status}`);
+    if (OPEN_REFUND.includes(refund.status)) add('stuck without a reason', `refund ${refund.no} is ${refund.status} (${refund.told})`);
     else if (isDone !== (refund.status === 'SUCCEEDED')) add('refund not as recorded', `${refund.no} is ${refund.status} here, ${moved?.state ?? 'unknown'} there`);
     else if (isDone && moved.amount.toString() !== refund.amount) add('refund not as recorded', `${refund.no}: ${refund.amount} here, ${moved.amount} there`);
   }

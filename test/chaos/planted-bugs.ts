@@ -13,13 +13,19 @@ export function plant(name: string | undefined): void {
 }
 
 const PLANT: Record<PlantedBug, () => void> = {
-  /** A retry under a new number: the platform takes it for another refund. */
+  /** After a lost reply it is all made anew, under a number that the platform takes for another refund. */
   'refund-number-renewed'() {
     // eslint-disable-next-line @typescript-eslint/unbound-method
-    const { markSending } = Refund.prototype;
-    Refund.prototype.markSending = function (this: Refund, call) {
-      if (this.attempts > 0) this.platformRefundNo = `${this.platformRefundNo.slice(0, -2)}${String(this.attempts).padStart(2, '0')}`;
-      markSending.call(this, call);
+    const { apply, giveUpSending } = Refund.prototype;
+    const renew = (refund: Refund): void => void (refund.platformRefundNo = `${refund.platformRefundNo.slice(0, -2)}${String(refund.attempts).padStart(2, '0')}`);
+    Refund.prototype.apply = function (this: Refund, report, source, at) {
+      if (report.status === 'UNKNOWN' && source === 'SYNC_REPLY') renew(this);
+      return apply.call(this, report, source, at);
+    };
+    Refund.prototype.giveUpSending = function (this: Refund, at) {
+      if (!giveUpSending.call(this, at)) return false;
+      renew(this);
+      return true;
     };
   },
 
