@@ -145,8 +145,16 @@ async function sendRefund(client: UnionPayClient, config: Config, refund: NewRef
     reqReserved: Buffer.from(`${refund.order.merchantOrderNo} ${refund.order.platformOrderTime}`).toString('base64url'),
   };
   const report = refundReport(await client.post('backTransReq.do', fields, call), call.at);
-  return report.status === 'FAILED' && before?.status === 'UNKNOWN' ? { ...report, confirmed: true } : report;
+  if (before?.status !== 'UNKNOWN') return report;
+  if (report.status === 'FAILED') return { ...report, confirmed: true };
+  // Its time is part of its name, and what is named too long ago is refused for ever: another refund has to be made.
+  const isTooOld = report.notExecuted && report.failure !== null && call.at.getTime() - refund.createdAt.getTime() > SENDABLE_MS;
+  return isTooOld && isRefusal(report.failure.code) ? { ...report, status: 'FAILED', retry: 'NEW_NUMBER', confirmed: true } : report;
 }
+
+/** How long the platform's refusals of a refund that it does not know are taken for faults that somebody may still mend. */
+const SENDABLE_MS = 24 * 3_600_000;
+const isRefusal = (code: string): boolean => /^\d\d$/.test(code);
 
 const notSent = (failure: Failure, at: Date): RefundReport => ({
   status: 'UNCHANGED', retry: 'SAME_NUMBER', amount: null, platformRefundId: null, at, word: failure.code, failure, notExecuted: true,

@@ -323,6 +323,15 @@ test.each<[string, Told, Told, number, object, number]>([
   expect(platform.asked.slice(before).filter(({ path }) => path.endsWith('backTransReq.do'))).toHaveLength(sends);
 });
 
+test.each([
+  [23, { status: 'UNCHANGED', retry: 'SAME_NUMBER', notExecuted: true }],
+  [25, { status: 'FAILED', retry: 'NEW_NUMBER', confirmed: true }],
+])('a refund that the platform does not know and refuses %i hours after it was made', async (hours, report) => {
+  platform.answer = ({ path }) => (path.endsWith('queryTrans.do') ? code('34') : code('10'));
+  const createdAt = new Date(AT.getTime() - hours * 3_600_000);
+  expect(await adapter.refund({ ...sent(3_600), createdAt, attempt: 9 }, call())).toMatchObject(report);
+});
+
 test.each<[string, Told, NewRefund, object]>([
   ['00', refundFound('00'), sent(60), { status: 'SUCCEEDED', amount: 100n, at: PAID_AT, platformRefundId: 'F1' }],
   ['A6', refundFound('A6'), sent(60), { status: 'SUCCEEDED' }],
