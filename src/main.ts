@@ -12,6 +12,8 @@ const { startPostgresOf } = await import('./store/embedded-postgres.js');
 
 /** EX_CONFIG of sysexits.h. */
 const EXIT_CONFIG = 78;
+/** One Ctrl-C comes twice: from the terminal, and passed on by npm. Only somebody who repeats it does not want to wait any longer. */
+const IMPATIENT_AFTER_MS = 1_000;
 
 try {
   const config = readConfig();
@@ -20,10 +22,13 @@ try {
 
   // Heard from the first moment: what has been started by then, a database above all, must not be left behind.
   const told = new Promise<NodeJS.Signals>((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve(signal));
-  });
-  void told.then(() => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => process.exit(1));
+    let toldAt: number | null = null;
+    const hear = (signal: NodeJS.Signals): void => {
+      if (toldAt !== null && performance.now() - toldAt > IMPATIENT_AFTER_MS) process.exit(1);
+      toldAt ??= performance.now();
+      resolve(signal);
+    };
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, hear);
   });
 
   // The database comes up while the rest of the application is loaded; either takes as long as the other.

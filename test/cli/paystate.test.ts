@@ -108,20 +108,29 @@ test('the simulators alone are platforms for a service that is configured with t
   rmSync(dataDir, { recursive: true });
 });
 
-test('a signal in the middle of the start leaves no database behind', async () => {
+test.each<[string, 'pid' | 'ready', NodeJS.Signals]>([
+  ['in the middle of the start', 'pid', 'SIGTERM'],
+  ['that npm passes on beside the terminal', 'ready', 'SIGINT'],
+])('a signal %s leaves no database behind', async (_what, when, signal) => {
   const folder = mkdtempSync(join(process.env['PAYSTATE_TEST_FOLDER']!, 'paystate-signal-'));
   // Root's PostgreSQL runs as another user, who must get there.
   chmodSync(folder, 0o755);
-  const dataDir = join(folder, 'data');
+  const pidFile = join(folder, 'data', 'postgres', 'postmaster.pid');
   const child = spawn(process.execPath, [`${COMPILED}main.js`], {
-    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: dataDir, PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' },
-    stdio: 'ignore',
+    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: join(folder, 'data'), PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'pipe'],
   });
+  let said = '';
+  for (const stream of [child.stdout, child.stderr]) stream.on('data', (text: Buffer) => (said += text.toString()));
   const exit = once(child, 'exit');
-  await until(() => existsSync(join(dataDir, 'postgres', 'postmaster.pid')));
-  child.kill('SIGTERM');
+  await until(() => (when === 'pid' ? existsSync(pidFile) : said.includes('is ready')));
+  child.kill(signal);
+  if (when === 'ready') {
+    await until(() => said.includes('stopping'));
+    child.kill(signal);
+  }
   expect(await exit).toEqual([0, null]);
-  expect(existsSync(join(dataDir, 'postgres', 'postmaster.pid'))).toBe(false);
+  expect(existsSync(pidFile)).toBe(false);
   rmSync(folder, { recursive: true, force: true });
 });
 
