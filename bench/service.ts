@@ -34,6 +34,7 @@ export async function startService(platforms: object): Promise<Service> {
         DATABASE_URL: databaseUrl,
         PAYSTATE_GRPC_PORT: '0',
         PAYSTATE_NOTIFICATION_PORT: '0',
+        PAYSTATE_ADMIN_PORT: '0',
         PAYSTATE_NOTIFICATION_BASE_URL: 'http://127.0.0.1:9',
         PAYSTATE_PLATFORMS_FILE: file,
         PAYSTATE_LOG_LEVEL: 'error',

@@ -1,6 +1,7 @@
 /** The only composition root: every part is made here, in the order of need, and ended in the reverse one. */
 import { readFileSync } from 'node:fs';
 import type { MikroORM } from '@mikro-orm/postgresql';
+import { startAdminServer } from './admin/admin-server.js';
 import { systemClock, type Clock } from './clock.js';
 import { ConfigError, type Config } from './config.js';
 import { openFeed } from './feed/feed.js';
@@ -20,12 +21,14 @@ import { startPostgresOf, type EmbeddedPostgres } from './store/embedded-postgre
 import { StoreHeartbeat } from './store/heartbeat.js';
 import { migrateUp, migrationStatus } from './store/migrate.js';
 import { openOrm } from './store/orm.js';
+import { getSystemHealth } from './stats/get-system-health.js';
 import { UnitOfWork } from './store/unit-of-work.js';
 import { SyncWorker } from './sync/sync-worker.js';
 
 export interface App {
   readonly grpcPort: number;
   readonly notificationPort: number;
+  readonly adminPort: number;
   readonly databaseUrl: string;
   /** Whether PostgreSQL is the embedded one. */
   readonly embedded: boolean;
@@ -105,14 +108,14 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     closers.push(async () => await worker[Symbol.asyncDispose]());
     closers.push(async () => await reconciliations[Symbol.asyncDispose]());
 
+    const sources = { feedHealth: () => feed.health(), entranceHealth: () => entrance.health() };
     const server = await startRpcServer(
       {
         ...deps,
         feed,
         pages: new PageTokens(config.tokenKey),
         version: VERSION,
-        feedHealth: () => feed.health(),
-        entranceHealth: () => entrance.health(),
+        ...sources,
         wakeReconciliation: () => reconciliations.wake(),
       },
       { ...config.grpc, log },
@@ -128,11 +131,17 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
       server.setServing(isThere);
     });
     closers.push(async () => await heartbeat[Symbol.asyncDispose]());
+    const admin = await startAdminServer(
+      { ...sources, systemHealth: () => getSystemHealth({ orm, clock, platforms }), isServing: () => server.isServing(), now: () => clock.now() },
+      { ...config.admin, log },
+    );
+    closers.push(async () => await admin[Symbol.asyncDispose]());
     keepAfterFailure.release();
 
     return {
       grpcPort: server.port,
       notificationPort: entrance.port,
+      adminPort: admin.port,
       databaseUrl,
       embedded: config.databaseUrl === null,
       simulators,

@@ -13,6 +13,8 @@ export interface Config {
   readonly migrateAtStart: boolean;
   readonly grpc: { readonly host: string; readonly port: number; readonly reflection: boolean };
   readonly notifications: { readonly host: string; readonly port: number; readonly baseUrl: string | null };
+  /** Metrics and probes. */
+  readonly admin: { readonly host: string; readonly port: number };
   /** Null: no simulators. Else the port of their control; the platforms follow on the next three, on any free ones for 0. */
   readonly simulator: { readonly port: number } | null;
   readonly platforms: readonly Account[];
@@ -45,6 +47,8 @@ const environment = z.object({
   PAYSTATE_NOTIFICATION_HOST: z.string().default('127.0.0.1'),
   PAYSTATE_NOTIFICATION_PORT: port.default(50052),
   PAYSTATE_NOTIFICATION_BASE_URL: z.url({ protocol: /^https?$/, error: 'must be an http(s) URL' }).optional(),
+  PAYSTATE_ADMIN_HOST: z.string().default('127.0.0.1'),
+  PAYSTATE_ADMIN_PORT: port.default(50057),
   PAYSTATE_SIMULATOR: flag.optional(),
   PAYSTATE_SIMULATOR_PORT: port.default(50053),
   PAYSTATE_PLATFORMS: z.string().optional(),
@@ -110,6 +114,7 @@ function configOf(env: Environment, faults: string[]): Config {
       port: env.PAYSTATE_NOTIFICATION_PORT,
       baseUrl: env.PAYSTATE_NOTIFICATION_BASE_URL ?? null,
     },
+    admin: { host: env.PAYSTATE_ADMIN_HOST, port: env.PAYSTATE_ADMIN_PORT },
     simulator: simulated ? { port: env.PAYSTATE_SIMULATOR_PORT } : null,
     platforms,
     trustedReporters: env.PAYSTATE_TRUSTED_REPORTERS?.split(',').map((pair) => pair.trim()) ?? (production ? [] : null),

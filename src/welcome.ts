@@ -11,6 +11,7 @@ export function welcome(app: App, config: Config): string {
     '',
     `  gRPC           ${address}${config.grpc.reflection ? '   (reflection on)' : ''}`,
     `  notifications  http://${config.notifications.host}:${app.notificationPort}/notifications/<platform>/<account>`,
+    `  metrics        http://${config.admin.host}:${app.adminPort}/metrics`,
     app.embedded ? `  PostgreSQL     embedded, data in ${config.dataDir}` : '  PostgreSQL     DATABASE_URL',
   ];
   if (app.simulators !== null) {

@@ -195,6 +195,7 @@ async function openStage(config: Config, say: (line: string) => void): Promise<S
       migrateAtStart: true,
       grpc: { ...any, reflection: true },
       notifications: { ...any, baseUrl: null },
+      admin: any,
       simulator: { port: 0 },
       platforms: [],
     },

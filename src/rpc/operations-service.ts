@@ -17,6 +17,7 @@ import { recordExternalRefund } from '../refund/record-external-refund.js';
 import { REFUND_STATUSES, REFUND_TRANSITIONS } from '../refund/refund-status.js';
 import { resolveRefund } from '../refund/resolve-refund.js';
 import { getSystemHealth } from '../stats/get-system-health.js';
+import type { Unsettled } from '../stats/unsettled.js';
 import * as decode from './decode.js';
 import {
   codeOf,
@@ -74,11 +75,15 @@ export function operationsHandlers(deps: OperationsDeps) {
           openCircuits: [...openCircuits],
         })),
         sync: { waiting: health.sync.waiting, due: health.sync.due, oldestDueTime: encodeTime(health.sync.oldestDueAt) },
-        unsettled: health.unsettled.map((row) => ({
-          platform: platformCode(row.platform),
-          status: paymentStatusCode(row.status),
-          count: row.count,
-          oldestCreateTime: encodeTime(row.oldest),
+        unsettled: health.unsettled.map((row) => ({ ...encodeUnsettled(row), status: paymentStatusCode(row.status) })),
+        openRefunds: health.openRefunds.map((row) => ({ ...encodeUnsettled(row), status: refundStatusCode(row.status) })),
+        reconciliations: health.reconciliations.map(({ platform, merchantAccount, last, failed }) => ({
+          platform: platformCode(platform),
+          merchantAccount,
+          lastComparedDay: last?.day ?? '',
+          findingCount: last?.findings ?? 0n,
+          endTime: encodeTime(last?.endedAt ?? null),
+          failedCount: failed,
         })),
         feed: {
           headRevision: feed.head,
@@ -143,6 +148,14 @@ export function operationsHandlers(deps: OperationsDeps) {
     },
   };
 }
+
+const encodeUnsettled = ({ platform, count, oldest, stuck }: Unsettled<unknown>) => ({
+  platform: platformCode(platform),
+  count,
+  oldestCreateTime: encodeTime(oldest),
+  stuckCount: stuck.count,
+  stuckSinceTime: encodeTime(stuck.since),
+});
 
 const placeText = ({ createdAt, id }: Place): string => `${createdAt.getTime()} ${id}`;
 

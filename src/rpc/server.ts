@@ -26,6 +26,7 @@ const DRAIN_MAX_MS = 20_000;
 export interface RpcServer {
   readonly port: number;
   setServing(serving: boolean): void;
+  isServing(): boolean;
   /** Lets calls under way finish; watches must have been ended before. */
   drain(): Promise<void>;
 }
@@ -45,9 +46,12 @@ export async function startRpcServer(
   if (options.reflection) addReflection(server, [...SERVICES, ...STANDARD_SERVICES]);
 
   const port = await bind(server, `${options.host}:${options.port}`);
+  let isServing = false;
   return {
     port,
+    isServing: () => isServing,
     setServing(serving) {
+      isServing = serving;
       for (const name of ['', ...SERVICES]) health.setStatus(name, serving ? 'SERVING' : 'NOT_SERVING');
     },
     async drain() {

@@ -3,13 +3,18 @@ import { storeUnavailable } from '../store/store-failure.js';
 import type { NotificationStatus } from '../notification/notification.js';
 import type { PaymentStatus } from '../payment/payment-status.js';
 import type { PlatformName } from '../payment/platform.js';
+import { reconciliationHealth, type ReconciliationHealth } from '../reconciliation/reconciliation-health.js';
+import type { RefundStatus } from '../refund/refund-status.js';
+import { openRefunds, unsettledPayments, type Unsettled } from './unsettled.js';
 
 export interface SystemHealth {
   readonly databaseLatencyMs: number;
   readonly databaseVersion: string;
   readonly platforms: readonly { readonly platform: PlatformName; readonly merchantAccount: string; readonly openCircuits: readonly string[] }[];
   readonly sync: { readonly waiting: bigint; readonly due: bigint; readonly oldestDueAt: Date | null };
-  readonly unsettled: readonly { readonly platform: PlatformName; readonly status: PaymentStatus; readonly count: bigint; readonly oldest: Date }[];
+  readonly unsettled: readonly Unsettled<PaymentStatus>[];
+  readonly openRefunds: readonly Unsettled<RefundStatus>[];
+  readonly reconciliations: readonly ReconciliationHealth[];
   readonly inbox: readonly { readonly status: NotificationStatus; readonly count: bigint }[];
   /** Words that nobody has mapped, newest first. */
   readonly unmappedWords: readonly { readonly platform: PlatformName; readonly word: string; readonly count: bigint; readonly last: Date }[];
@@ -20,6 +25,7 @@ const UNMAPPED_MAX = 100;
 /** What an operator looks at first. STORE_UNAVAILABLE when the database does not answer. */
 export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platforms'>): Promise<SystemHealth> {
   const em = deps.orm.em.fork();
+  const now = deps.clock.now();
   const started = performance.now();
   const [version] = await em.execute<[{ version: string }]>("select current_setting('server_version') as version").catch((error: unknown) => {
     throw storeUnavailable(error);
@@ -28,11 +34,7 @@ export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platfo
 
   const [sync] = await em.execute<[{ waiting: string; due: string; oldest: string | null }]>(
     `select count(*)::text as waiting, count(*) filter (where due_at <= ?)::text as due, min(due_at)::text as oldest from payment_sync`,
-    [deps.clock.now().toISOString()],
-  );
-  const unsettled = await em.execute<{ platform: PlatformName; status: PaymentStatus; count: string; oldest: string }[]>(
-    `select platform, status, count(*)::text as count, min(created_at)::text as oldest from payment
-      where status in ('PENDING', 'PROCESSING', 'UNKNOWN', 'REVIEW') group by 1, 2 order by 1, 2`,
+    [now.toISOString()],
   );
   const inbox = await em.execute<{ status: NotificationStatus; count: string }[]>(
     `select status, count(*)::text as count from notification group by 1 order by 1`,
@@ -51,7 +53,9 @@ export async function getSystemHealth(deps: Pick<Deps, 'orm' | 'clock' | 'platfo
       due: BigInt(sync.due),
       oldestDueAt: sync.oldest === null ? null : new Date(sync.oldest),
     },
-    unsettled: unsettled.map((row) => ({ ...row, count: BigInt(row.count), oldest: new Date(row.oldest) })),
+    unsettled: await unsettledPayments(em, now),
+    openRefunds: await openRefunds(em, now),
+    reconciliations: await reconciliationHealth(em),
     inbox: inbox.map((row) => ({ ...row, count: BigInt(row.count) })),
     unmappedWords: unmapped.map((row) => ({ ...row, count: BigInt(row.count), last: new Date(row.last) })),
   };

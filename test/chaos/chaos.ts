@@ -239,6 +239,7 @@ class Service implements AsyncDisposable {
       DATABASE_URL: databaseUrl,
       PAYSTATE_GRPC_PORT: `${this.ports.grpc}`,
       PAYSTATE_NOTIFICATION_PORT: `${this.ports.notification}`,
+      PAYSTATE_ADMIN_PORT: '0',
       PAYSTATE_NOTIFICATION_BASE_URL: `http://127.0.0.1:${this.ports.notification}`,
       PAYSTATE_PLATFORMS_FILE: platformsFile,
       CHAOS_AHEAD_MS: `${this.aheadMs}`,

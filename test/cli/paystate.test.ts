@@ -42,7 +42,7 @@ test('an empty database is refused at start, migrated by command, and then curre
   await admin.query(`create database ${name}`);
   const url = new URL(process.env['PAYSTATE_TEST_ADMIN_URL']!);
   url.pathname = `/${name}`;
-  const env = { DATABASE_URL: url.href, PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR: 'false' };
+  const env = { DATABASE_URL: url.href, PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_ADMIN_PORT: '0', PAYSTATE_SIMULATOR: 'false' };
   try {
     const refused = await run('main.js', [], env);
     expect(refused.code).toBe(78);
@@ -117,7 +117,7 @@ test.each<[string, 'pid' | 'ready', NodeJS.Signals]>([
   chmodSync(folder, 0o755);
   const pidFile = join(folder, 'data', 'postgres', 'postmaster.pid');
   const child = spawn(process.execPath, [`${COMPILED}main.js`], {
-    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: join(folder, 'data'), PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' },
+    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: join(folder, 'data'), PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_ADMIN_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let said = '';

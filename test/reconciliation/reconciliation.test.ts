@@ -340,6 +340,16 @@ describe('a run', () => {
     await expect(service.operations.runReconciliation({ ...first, apply: true })).rejects.toMatchObject({ code: 'ALREADY_EXISTS', reason: 'REQUEST_ID_REUSED', metadata: { reconciliation_id: one.reconciliation!.reconciliationId } });
   });
 
+  test('the health tells the latest day that was compared, what was found, and what failed since', async () => {
+    const ofAccount = async () => (await service.operations.getSystemHealth({})).reconciliations.find(({ merchantAccount }) => merchantAccount === 'wechatpay');
+    await reconcile([paymentRow({ merchantOrderNo: 'NOBODY' })]);
+    expect(await ofAccount()).toMatchObject({ platform: Platform.PLATFORM_WECHATPAY, lastComparedDay: day, findingCount: 1n, failedCount: 0n, endTime: expect.anything() });
+    await reconcile({ kind: 'REJECTED', code: 'NO_AUTH', message: 'no', meaning: 'FINAL' });
+    expect(await ofAccount()).toMatchObject({ lastComparedDay: day, findingCount: 1n, failedCount: 1n });
+    await reconcile([]);
+    expect(await ofAccount()).toMatchObject({ lastComparedDay: day, findingCount: 0n, failedCount: 0n });
+  });
+
   test('its findings come in pages, each once, in the order of the bill', async () => {
     const late = await paid();
     const { reconciliation } = await reconcile(Array.from({ length: 10 }, (_one, at) => paymentRow({ merchantOrderNo: `GHOST${at}` })));

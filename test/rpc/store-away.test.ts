@@ -43,6 +43,11 @@ test('without the database every call is UNAVAILABLE, the health says so, and bo
   await until(async () => (await statusOf(health, 'payment.v1.PaymentService')) === 'NOT_SERVING');
   // Whoever restarts processes that are not alive must leave this one alone.
   expect(await statusOf(health, 'liveness')).toBe('SERVING');
+  const get = (path: string) => fetch(`http://127.0.0.1:${service.app.adminPort}${path}`);
+  expect([(await get('/healthz')).status, (await get('/readyz')).status]).toEqual([200, 503]);
+  const metrics = await (await get('/metrics')).text();
+  expect(metrics).toMatch(/^store_up 0$/m);
+  expect(metrics).not.toMatch(/^payments_unsettled\{/m);
 
   away = false;
   await until(async () => (await statusOf(health, 'payment.v1.PaymentService')) === 'SERVING');

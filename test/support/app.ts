@@ -21,6 +21,7 @@ export function testConfig(databaseUrl: string): Config {
     migrateAtStart: false,
     grpc: { ...ANY_PORT, reflection: true },
     notifications: { ...ANY_PORT, baseUrl: null },
+    admin: ANY_PORT,
     simulator: null,
     platforms: [],
     trustedReporters: null,

@@ -21,7 +21,7 @@ export interface ServiceProcess {
 
 /** The service in a process of its own, as `npm start` runs it, on free ports. */
 export async function startServiceProcess(env: Readonly<Record<string, string>>): Promise<ServiceProcess> {
-  const ports = { PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' };
+  const ports = { PAYSTATE_GRPC_PORT: '0', PAYSTATE_NOTIFICATION_PORT: '0', PAYSTATE_ADMIN_PORT: '0', PAYSTATE_SIMULATOR_PORT: '0' };
   const child = spawn(process.execPath, [MAIN], {
     env: { PATH: process.env['PATH'], PAYSTATE_LOG_LEVEL: 'silent', ...ports, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -800,7 +800,52 @@ export interface UnsettledHealth {
   /** How many. */
   count: bigint;
   /** When the oldest of them was made. */
-  oldestCreateTime: Timestamp | undefined;
+  oldestCreateTime:
+    | Timestamp
+    | undefined;
+  /**
+   * How many of them are stuck: not settled an hour after their expiry, a day after their creation where they have none, a quarter of an
+   * hour after they became UNKNOWN, or in REVIEW at all.
+   */
+  stuckCount: bigint;
+  /** Since when the one is stuck that has been so for the longest; absent when none is. */
+  stuckSinceTime: Timestamp | undefined;
+}
+
+/** Refunds that have not ended; their reservations are held. */
+export interface OpenRefundHealth {
+  /** The platform. */
+  platform: Platform;
+  /** The status. */
+  status: RefundStatus;
+  /** How many. */
+  count: bigint;
+  /** When the oldest of them was made. */
+  oldestCreateTime:
+    | Timestamp
+    | undefined;
+  /** How many of them are stuck: open four days after their creation (cards take up to three), or ABNORMAL at all. */
+  stuckCount: bigint;
+  /** Since when the one is stuck that has been so for the longest; absent when none is. */
+  stuckSinceTime: Timestamp | undefined;
+}
+
+/** The reconciliations of a merchant account. */
+export interface ReconciliationHealth {
+  /** The platform. */
+  platform: Platform;
+  /** The account. */
+  merchantAccount: string;
+  /** The latest day that was compared to the end, as yyyy-MM-dd; empty when none was. */
+  lastComparedDay: string;
+  /** Findings of the last run about that day. */
+  findingCount: bigint;
+  /** When that run ended. */
+  endTime:
+    | Timestamp
+    | undefined;
+  /** Runs that failed after it. */
+  failedCount: bigint;
 }
 
 /** The status feed. */
@@ -856,7 +901,13 @@ export interface GetSystemHealthResponse {
   /** Words that platforms used and nobody has mapped, newest first, at most 100. Any is a reason to look. */
   unmappedWords: UnmappedWord[];
   /** The notification entrance. */
-  entrance: EntranceHealth | undefined;
+  entrance:
+    | EntranceHealth
+    | undefined;
+  /** Refunds that have not ended. */
+  openRefunds: OpenRefundHealth[];
+  /** Of each merchant account that has ever been reconciled. */
+  reconciliations: ReconciliationHealth[];
 }
 
 function createBaseExplainPaymentRequest(): ExplainPaymentRequest {
@@ -5373,7 +5424,7 @@ export const SyncHealth: MessageFns<SyncHealth> = {
 };
 
 function createBaseUnsettledHealth(): UnsettledHealth {
-  return { platform: 0, status: 0, count: 0n, oldestCreateTime: undefined };
+  return { platform: 0, status: 0, count: 0n, oldestCreateTime: undefined, stuckCount: 0n, stuckSinceTime: undefined };
 }
 
 export const UnsettledHealth: MessageFns<UnsettledHealth> = {
@@ -5392,6 +5443,15 @@ export const UnsettledHealth: MessageFns<UnsettledHealth> = {
     }
     if (message.oldestCreateTime !== undefined) {
       Timestamp.encode(message.oldestCreateTime, writer.uint32(34).fork()).join();
+    }
+    if (message.stuckCount !== 0n) {
+      if (BigInt.asIntN(64, message.stuckCount) !== message.stuckCount) {
+        throw new globalThis.Error("value provided for field message.stuckCount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.stuckCount);
+    }
+    if (message.stuckSinceTime !== undefined) {
+      Timestamp.encode(message.stuckSinceTime, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -5441,6 +5501,22 @@ export const UnsettledHealth: MessageFns<UnsettledHealth> = {
             message.oldestCreateTime = Timestamp.decode(reader, reader.uint32());
             continue;
           }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stuckCount = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.stuckSinceTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5463,6 +5539,16 @@ export const UnsettledHealth: MessageFns<UnsettledHealth> = {
         : isSet(object.oldest_create_time)
         ? fromJsonTimestamp(object.oldest_create_time)
         : undefined,
+      stuckCount: isSet(object.stuckCount)
+        ? BigInt(object.stuckCount)
+        : isSet(object.stuck_count)
+        ? BigInt(object.stuck_count)
+        : 0n,
+      stuckSinceTime: isSet(object.stuckSinceTime)
+        ? fromJsonTimestamp(object.stuckSinceTime)
+        : isSet(object.stuck_since_time)
+        ? fromJsonTimestamp(object.stuck_since_time)
+        : undefined,
     };
   },
 
@@ -5480,6 +5566,12 @@ export const UnsettledHealth: MessageFns<UnsettledHealth> = {
     if (message.oldestCreateTime !== undefined) {
       obj.oldestCreateTime = fromTimestamp(message.oldestCreateTime).toISOString();
     }
+    if (message.stuckCount !== 0n) {
+      obj.stuckCount = message.stuckCount.toString();
+    }
+    if (message.stuckSinceTime !== undefined) {
+      obj.stuckSinceTime = fromTimestamp(message.stuckSinceTime).toISOString();
+    }
     return obj;
   },
 
@@ -5494,6 +5586,373 @@ export const UnsettledHealth: MessageFns<UnsettledHealth> = {
     message.oldestCreateTime = (object.oldestCreateTime !== undefined && object.oldestCreateTime !== null)
       ? Timestamp.fromPartial(object.oldestCreateTime)
       : undefined;
+    message.stuckCount = (object.stuckCount !== undefined && object.stuckCount !== null)
+      ? BigInt(object.stuckCount)
+      : 0n;
+    message.stuckSinceTime = (object.stuckSinceTime !== undefined && object.stuckSinceTime !== null)
+      ? Timestamp.fromPartial(object.stuckSinceTime)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseOpenRefundHealth(): OpenRefundHealth {
+  return { platform: 0, status: 0, count: 0n, oldestCreateTime: undefined, stuckCount: 0n, stuckSinceTime: undefined };
+}
+
+export const OpenRefundHealth: MessageFns<OpenRefundHealth> = {
+  encode(message: OpenRefundHealth, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.platform !== 0) {
+      writer.uint32(8).int32(message.platform);
+    }
+    if (message.status !== 0) {
+      writer.uint32(16).int32(message.status);
+    }
+    if (message.count !== 0n) {
+      if (BigInt.asIntN(64, message.count) !== message.count) {
+        throw new globalThis.Error("value provided for field message.count of type int64 too large");
+      }
+      writer.uint32(24).int64(message.count);
+    }
+    if (message.oldestCreateTime !== undefined) {
+      Timestamp.encode(message.oldestCreateTime, writer.uint32(34).fork()).join();
+    }
+    if (message.stuckCount !== 0n) {
+      if (BigInt.asIntN(64, message.stuckCount) !== message.stuckCount) {
+        throw new globalThis.Error("value provided for field message.stuckCount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.stuckCount);
+    }
+    if (message.stuckSinceTime !== undefined) {
+      Timestamp.encode(message.stuckSinceTime, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OpenRefundHealth {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOpenRefundHealth();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.platform = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.status = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.count = reader.int64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.oldestCreateTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.stuckCount = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.stuckSinceTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): OpenRefundHealth {
+    return {
+      platform: isSet(object.platform) ? platformFromJSON(object.platform) : 0,
+      status: isSet(object.status) ? refundStatusFromJSON(object.status) : 0,
+      count: isSet(object.count) ? BigInt(object.count) : 0n,
+      oldestCreateTime: isSet(object.oldestCreateTime)
+        ? fromJsonTimestamp(object.oldestCreateTime)
+        : isSet(object.oldest_create_time)
+        ? fromJsonTimestamp(object.oldest_create_time)
+        : undefined,
+      stuckCount: isSet(object.stuckCount)
+        ? BigInt(object.stuckCount)
+        : isSet(object.stuck_count)
+        ? BigInt(object.stuck_count)
+        : 0n,
+      stuckSinceTime: isSet(object.stuckSinceTime)
+        ? fromJsonTimestamp(object.stuckSinceTime)
+        : isSet(object.stuck_since_time)
+        ? fromJsonTimestamp(object.stuck_since_time)
+        : undefined,
+    };
+  },
+
+  toJSON(message: OpenRefundHealth): unknown {
+    const obj: any = {};
+    if (message.platform !== 0) {
+      obj.platform = platformToJSON(message.platform);
+    }
+    if (message.status !== 0) {
+      obj.status = refundStatusToJSON(message.status);
+    }
+    if (message.count !== 0n) {
+      obj.count = message.count.toString();
+    }
+    if (message.oldestCreateTime !== undefined) {
+      obj.oldestCreateTime = fromTimestamp(message.oldestCreateTime).toISOString();
+    }
+    if (message.stuckCount !== 0n) {
+      obj.stuckCount = message.stuckCount.toString();
+    }
+    if (message.stuckSinceTime !== undefined) {
+      obj.stuckSinceTime = fromTimestamp(message.stuckSinceTime).toISOString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<OpenRefundHealth>): OpenRefundHealth {
+    return OpenRefundHealth.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<OpenRefundHealth>): OpenRefundHealth {
+    const message = createBaseOpenRefundHealth();
+    message.platform = object.platform ?? 0;
+    message.status = object.status ?? 0;
+    message.count = (object.count !== undefined && object.count !== null) ? BigInt(object.count) : 0n;
+    message.oldestCreateTime = (object.oldestCreateTime !== undefined && object.oldestCreateTime !== null)
+      ? Timestamp.fromPartial(object.oldestCreateTime)
+      : undefined;
+    message.stuckCount = (object.stuckCount !== undefined && object.stuckCount !== null)
+      ? BigInt(object.stuckCount)
+      : 0n;
+    message.stuckSinceTime = (object.stuckSinceTime !== undefined && object.stuckSinceTime !== null)
+      ? Timestamp.fromPartial(object.stuckSinceTime)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReconciliationHealth(): ReconciliationHealth {
+  return {
+    platform: 0,
+    merchantAccount: "",
+    lastComparedDay: "",
+    findingCount: 0n,
+    endTime: undefined,
+    failedCount: 0n,
+  };
+}
+
+export const ReconciliationHealth: MessageFns<ReconciliationHealth> = {
+  encode(message: ReconciliationHealth, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.platform !== 0) {
+      writer.uint32(8).int32(message.platform);
+    }
+    if (message.merchantAccount !== "") {
+      writer.uint32(18).string(message.merchantAccount);
+    }
+    if (message.lastComparedDay !== "") {
+      writer.uint32(26).string(message.lastComparedDay);
+    }
+    if (message.findingCount !== 0n) {
+      if (BigInt.asIntN(64, message.findingCount) !== message.findingCount) {
+        throw new globalThis.Error("value provided for field message.findingCount of type int64 too large");
+      }
+      writer.uint32(32).int64(message.findingCount);
+    }
+    if (message.endTime !== undefined) {
+      Timestamp.encode(message.endTime, writer.uint32(42).fork()).join();
+    }
+    if (message.failedCount !== 0n) {
+      if (BigInt.asIntN(64, message.failedCount) !== message.failedCount) {
+        throw new globalThis.Error("value provided for field message.failedCount of type int64 too large");
+      }
+      writer.uint32(48).int64(message.failedCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReconciliationHealth {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReconciliationHealth();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.platform = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.merchantAccount = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.lastComparedDay = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.findingCount = reader.int64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.endTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.failedCount = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): ReconciliationHealth {
+    return {
+      platform: isSet(object.platform) ? platformFromJSON(object.platform) : 0,
+      merchantAccount: isSet(object.merchantAccount)
+        ? globalThis.String(object.merchantAccount)
+        : isSet(object.merchant_account)
+        ? globalThis.String(object.merchant_account)
+        : "",
+      lastComparedDay: isSet(object.lastComparedDay)
+        ? globalThis.String(object.lastComparedDay)
+        : isSet(object.last_compared_day)
+        ? globalThis.String(object.last_compared_day)
+        : "",
+      findingCount: isSet(object.findingCount)
+        ? BigInt(object.findingCount)
+        : isSet(object.finding_count)
+        ? BigInt(object.finding_count)
+        : 0n,
+      endTime: isSet(object.endTime)
+        ? fromJsonTimestamp(object.endTime)
+        : isSet(object.end_time)
+        ? fromJsonTimestamp(object.end_time)
+        : undefined,
+      failedCount: isSet(object.failedCount)
+        ? BigInt(object.failedCount)
+        : isSet(object.failed_count)
+        ? BigInt(object.failed_count)
+        : 0n,
+    };
+  },
+
+  toJSON(message: ReconciliationHealth): unknown {
+    const obj: any = {};
+    if (message.platform !== 0) {
+      obj.platform = platformToJSON(message.platform);
+    }
+    if (message.merchantAccount !== "") {
+      obj.merchantAccount = message.merchantAccount;
+    }
+    if (message.lastComparedDay !== "") {
+      obj.lastComparedDay = message.lastComparedDay;
+    }
+    if (message.findingCount !== 0n) {
+      obj.findingCount = message.findingCount.toString();
+    }
+    if (message.endTime !== undefined) {
+      obj.endTime = fromTimestamp(message.endTime).toISOString();
+    }
+    if (message.failedCount !== 0n) {
+      obj.failedCount = message.failedCount.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<ReconciliationHealth>): ReconciliationHealth {
+    return ReconciliationHealth.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<ReconciliationHealth>): ReconciliationHealth {
+    const message = createBaseReconciliationHealth();
+    message.platform = object.platform ?? 0;
+    message.merchantAccount = object.merchantAccount ?? "";
+    message.lastComparedDay = object.lastComparedDay ?? "";
+    message.findingCount = (object.findingCount !== undefined && object.findingCount !== null)
+      ? BigInt(object.findingCount)
+      : 0n;
+    message.endTime = (object.endTime !== undefined && object.endTime !== null)
+      ? Timestamp.fromPartial(object.endTime)
+      : undefined;
+    message.failedCount = (object.failedCount !== undefined && object.failedCount !== null)
+      ? BigInt(object.failedCount)
+      : 0n;
     return message;
   },
 };
@@ -5759,6 +6218,8 @@ function createBaseGetSystemHealthResponse(): GetSystemHealthResponse {
     inbox: [],
     unmappedWords: [],
     entrance: undefined,
+    openRefunds: [],
+    reconciliations: [],
   };
 }
 
@@ -5793,6 +6254,12 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
     }
     if (message.entrance !== undefined) {
       EntranceHealth.encode(message.entrance, writer.uint32(82).fork()).join();
+    }
+    for (const v of message.openRefunds) {
+      OpenRefundHealth.encode(v!, writer.uint32(90).fork()).join();
+    }
+    for (const v of message.reconciliations) {
+      ReconciliationHealth.encode(v!, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -5890,6 +6357,22 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
             message.entrance = EntranceHealth.decode(reader, reader.uint32());
             continue;
           }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.openRefunds.push(OpenRefundHealth.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.reconciliations.push(ReconciliationHealth.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5922,6 +6405,14 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
         ? object.unmapped_words.map((e: any) => UnmappedWord.fromJSON(e))
         : [],
       entrance: isSet(object.entrance) ? EntranceHealth.fromJSON(object.entrance) : undefined,
+      openRefunds: globalThis.Array.isArray(object?.openRefunds)
+        ? object.openRefunds.map((e: any) => OpenRefundHealth.fromJSON(e))
+        : globalThis.Array.isArray(object?.open_refunds)
+        ? object.open_refunds.map((e: any) => OpenRefundHealth.fromJSON(e))
+        : [],
+      reconciliations: globalThis.Array.isArray(object?.reconciliations)
+        ? object.reconciliations.map((e: any) => ReconciliationHealth.fromJSON(e))
+        : [],
     };
   },
 
@@ -5957,6 +6448,12 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
     if (message.entrance !== undefined) {
       obj.entrance = EntranceHealth.toJSON(message.entrance);
     }
+    if (message.openRefunds?.length) {
+      obj.openRefunds = message.openRefunds.map((e) => OpenRefundHealth.toJSON(e));
+    }
+    if (message.reconciliations?.length) {
+      obj.reconciliations = message.reconciliations.map((e) => ReconciliationHealth.toJSON(e));
+    }
     return obj;
   },
 
@@ -5985,6 +6482,8 @@ export const GetSystemHealthResponse: MessageFns<GetSystemHealthResponse> = {
     message.entrance = (object.entrance !== undefined && object.entrance !== null)
       ? EntranceHealth.fromPartial(object.entrance)
       : undefined;
+    message.openRefunds = object.openRefunds?.map((e) => OpenRefundHealth.fromPartial(e)) || [];
+    message.reconciliations = object.reconciliations?.map((e) => ReconciliationHealth.fromPartial(e)) || [];
     return message;
   },
 };
