@@ -1,6 +1,6 @@
 /** Why a payment is where it is: what is known, the rule that made its status of it, what comes next and what a person could do. */
 import type { Deps } from './deps.js';
-import { isResolved, type EvidenceSource, type Facts } from './facts.js';
+import { EVIDENCE_SOURCES, isResolved, type EvidenceSource, type Facts } from './facts.js';
 import { findPayment, nextSyncOf, type PaymentRef } from './get-payment.js';
 import type { Payment } from './payment.js';
 import { isSettled, type PaymentStatus } from './payment-status.js';
@@ -13,10 +13,23 @@ export interface KnownFact {
   readonly at: Date | null;
 }
 
+/** What one source said last that was new. */
+export interface LastWord {
+  readonly source: EvidenceSource;
+  /** 1 is the strongest; the stronger one wins where two values of one fact must be chosen between. */
+  readonly rank: number;
+  readonly text: string;
+  readonly logSeq: number;
+  readonly occurredAt: Date | null;
+  readonly recordedAt: Date;
+}
+
 export interface Explanation {
   readonly payment: Payment;
   readonly rule: string;
   readonly facts: readonly KnownFact[];
+  /** Strongest source first. */
+  readonly evidence: readonly LastWord[];
   /** The last question to the platform, answered or not. */
   readonly lastQueryAt: Date | null;
   readonly lastNotificationAt: Date | null;
@@ -33,16 +46,19 @@ const UNMAPPED_MAX = 20;
 export async function explainPayment(deps: Pick<Deps, 'orm' | 'platforms' | 'clock'>, ref: PaymentRef): Promise<Explanation> {
   const payment = await findPayment(deps, ref);
   const { lastQueryAt, lastNotificationAt, unmappedWords } = await readTraces(deps, payment);
+  const adapter = deps.platforms.find(payment.platform, payment.merchantAccount);
   const situation: Situation = {
     payment,
     unmappedWords,
-    isConfigured: deps.platforms.find(payment.platform, payment.merchantAccount) !== undefined,
+    isConfigured: adapter !== undefined,
+    isHeldBack: adapter?.openCircuits?.includes('query') ?? false,
     now: deps.clock.now(),
   };
   return {
     payment,
     rule: ruleOf(payment),
     facts: knownFacts(payment.facts, payment.currency),
+    evidence: await lastWords(deps, payment),
     lastQueryAt,
     lastNotificationAt,
     nextSyncAt: await nextSyncOf(deps, payment.id),
@@ -52,24 +68,44 @@ export async function explainPayment(deps: Pick<Deps, 'orm' | 'platforms' | 'clo
   };
 }
 
-/** What the log tells; answers of queries that repeat what was known leave their time on the payment alone. */
+async function lastWords(deps: Pick<Deps, 'orm'>, { id }: Payment): Promise<LastWord[]> {
+  const rows = await deps.orm.em.fork().execute<{ source: EvidenceSource; reason: string; seq: number; occurred: string | null; recorded: string }[]>(
+    `select distinct on (source) source, reason, seq, occurred_at::text as occurred, recorded_at::text as recorded
+       from payment_log where payment_id = ? and source is not null order by source, seq desc`,
+    [id],
+  );
+  return rows
+    .map(({ source, reason, seq, occurred, recorded }) => ({
+      source,
+      rank: EVIDENCE_SOURCES.indexOf(source) + 1,
+      text: reason,
+      logSeq: seq,
+      occurredAt: occurred === null ? null : new Date(occurred),
+      recordedAt: new Date(recorded),
+    }))
+    .sort((a, b) => a.rank - b.rank);
+}
+
+/** What the log and the schedule tell; answers of queries that repeat what was known leave their time there or on the payment alone. */
 async function readTraces(deps: Pick<Deps, 'orm'>, payment: Payment): Promise<{ lastQueryAt: Date | null; lastNotificationAt: Date | null; unmappedWords: string[] }> {
   const em = deps.orm.em.fork();
-  const [times] = await em.execute<[{ queried: string | null; notified: string | null }]>(
+  const [times] = await em.execute<[{ queried: string | null; notified: string | null; asked: string | null }]>(
     `select max(recorded_at) filter (where source = 'QUERY' or (kind = 'PLATFORM_CALL' and reason like 'query:%'))::text as queried,
-            max(recorded_at) filter (where source = 'NOTIFICATION')::text as notified
+            max(recorded_at) filter (where source = 'NOTIFICATION')::text as notified,
+            (select asked_at::text from payment_sync where payment_id = ?) as asked
        from payment_log where payment_id = ?`,
-    [payment.id],
+    [payment.id, payment.id],
   );
   const words = await em.execute<{ word: string }[]>(
     `select evidence ->> 'word' as word from payment_log where payment_id = ? and evidence ->> 'class' = 'UNMAPPED'
       group by 1 order by max(seq) desc limit ${UNMAPPED_MAX}`,
     [payment.id],
   );
-  const logged = times.queried === null ? null : new Date(times.queried);
   const verified = payment.lastEvidenceSource === 'QUERY' ? payment.lastVerifiedAt : null;
+  const queried = [times.queried, times.asked].flatMap((at) => (at === null ? [] : [Date.parse(at)]));
+  const lastQuery = Math.max(...queried, verified?.getTime() ?? -Infinity);
   return {
-    lastQueryAt: logged === null || (verified !== null && verified > logged) ? verified : logged,
+    lastQueryAt: Number.isFinite(lastQuery) ? new Date(lastQuery) : null,
     lastNotificationAt: times.notified === null ? null : new Date(times.notified),
     unmappedWords: words.map(({ word }) => word),
   };
@@ -128,13 +164,24 @@ interface Situation {
   readonly payment: Payment;
   readonly unmappedWords: readonly string[];
   readonly isConfigured: boolean;
+  /** This replica leaves the platform's queries alone for a while. */
+  readonly isHeldBack: boolean;
   readonly now: Date;
 }
 
-function blockedBy({ payment, unmappedWords, isConfigured, now }: Situation): string {
-  const { status, platform, merchantAccount, expireAt } = payment;
+function blockedBy(situation: Situation): string {
+  const { payment, isConfigured, isHeldBack } = situation;
+  const { status, platform, merchantAccount, queryFailure } = payment;
   if (isSettled(status)) return '';
   if (!isConfigured) return `no account ${merchantAccount} of ${platform} is configured here, so nobody can ask`;
+  const causes = [guardThatBlocks(situation)];
+  if (queryFailure !== null) causes.push(`the last query told nothing (${queryFailure})`);
+  if (isHeldBack) causes.push('queries are held back for a while, since the platform has not answered them lately');
+  return causes.join('; ');
+}
+
+function guardThatBlocks({ payment, unmappedWords, now }: Situation): string {
+  const { status, expireAt } = payment;
   switch (status) {
     case 'REVIEW':
       return REVIEW_RULES[payment.reviewReason!];

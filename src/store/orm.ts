@@ -12,7 +12,7 @@ import { Core20261124 } from './migrations/20261124_core.js';
 import { Platforms20261125 } from './migrations/20261125_platforms.js';
 import { Sync20261126 } from './migrations/20261126_sync.js';
 import { Reconciliation20261126 } from './migrations/20261126_reconciliation.js';
-import { OpenRefunds20261126 } from './migrations/20261126_open_refunds.js';
+import { Insight20261126 } from './migrations/20261126_insight.js';
 
 /** Write time-outs are fixed: a batch serves many callers and is never cut short for one of them. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -41,7 +41,7 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
         { name: '20261125_platforms', class: Platforms20261125 },
         { name: '20261126_sync', class: Sync20261126 },
         { name: '20261126_reconciliation', class: Reconciliation20261126 },
-        { name: '20261126_open_refunds', class: OpenRefunds20261126 },
+        { name: '20261126_insight', class: Insight20261126 },
       ],
       tableName: 'migration',
       transactional: true,

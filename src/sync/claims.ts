@@ -18,8 +18,8 @@ export interface Release {
   readonly claim: Claim;
   /** Null: it leaves the schedule. */
   readonly next: Date | null;
-  /** Whether the look counts as one of the schedule's. */
-  readonly counts: boolean;
+  /** When the platform was asked; null where the look does not count as one of the schedule's, for nobody was. */
+  readonly askedAt: Date | null;
 }
 
 /** A process that dies leaves its claims to expire. */
@@ -45,11 +45,25 @@ export async function nextDueAt(orm: MikroORM, { platform, merchantAccount }: Ac
   return row?.due == null ? null : new Date(row.due);
 }
 
+/**
+ * After the clock went back by so much: what was scheduled by it, and leased, comes due when it would have. Whatever was scheduled before
+ * it had gone forward comes too early, which does no harm.
+ */
+export async function bringForward(orm: MikroORM, { platform, merchantAccount }: AccountKey, now: Date, byMs: number): Promise<void> {
+  await boundQuery(
+    orm.em.fork(),
+    `update payment_sync set due_at = greatest($3::timestamptz, due_at - $4::int8 * interval '1 millisecond')
+      where platform = $1 and merchant_account = $2 and due_at > $3::timestamptz`,
+    [platform, merchantAccount, now.toISOString(), byMs],
+  );
+}
+
 /** A lease that was lost meanwhile is nobody's to give back; a due time that news has moved stays as it is. */
 const GIVE_BACK = `
   update payment_sync s
-     set due_at = case when s.due_at = s.lease_until then k.due_at else s.due_at end, lease_until = null, attempts = s.attempts + k.counts
-    from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::int[]) as k (payment_id, lease_until, due_at, counts)
+     set due_at = case when s.due_at = s.lease_until then k.due_at else s.due_at end, lease_until = null,
+         attempts = s.attempts + (k.asked_at is not null)::int, asked_at = coalesce(k.asked_at, s.asked_at)
+    from unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[]) as k (payment_id, lease_until, due_at, asked_at)
    where s.payment_id = k.payment_id and s.lease_until = k.lease_until`;
 const LEAVE = `
   delete from payment_sync s using unnest($1::uuid[], $2::timestamptz[]) as k (payment_id, lease_until)
@@ -59,7 +73,7 @@ export async function release(orm: MikroORM, releases: readonly Release[]): Prom
   const [back, gone] = [releases.filter(({ next }) => next !== null), releases.filter(({ next }) => next === null)];
   const keys = (some: readonly Release[]): unknown[] => [some.map(({ claim }) => claim.paymentId), some.map(({ claim }) => claim.leaseUntil.toISOString())];
   if (back.length > 0) {
-    await boundQuery(orm.em.fork(), GIVE_BACK, [...keys(back), back.map(({ next }) => next!.toISOString()), back.map(({ counts }) => (counts ? 1 : 0))]);
+    await boundQuery(orm.em.fork(), GIVE_BACK, [...keys(back), back.map(({ next }) => next!.toISOString()), back.map(({ askedAt }) => askedAt?.toISOString() ?? null)]);
   }
   if (gone.length > 0) await boundQuery(orm.em.fork(), LEAVE, keys(gone));
 }

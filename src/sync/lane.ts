@@ -7,7 +7,7 @@ import type { Deps } from '../payment/deps.js';
 import { Payment } from '../payment/payment.js';
 import type { PlatformAdapter } from '../payment/platform.js';
 import { Refund } from '../refund/refund.js';
-import { claimDue, nextDueAt, release, type Claim, type Release } from './claims.js';
+import { bringForward, claimDue, nextDueAt, release, type Claim, type Release } from './claims.js';
 import { isOverdue, nextLook, spread } from './schedule.js';
 import { syncPayment } from './sync-payment.js';
 
@@ -20,6 +20,8 @@ const SLEEP_MAX_MS = 5_000;
 const SLEEP_MIN_MS = 20;
 /** After a look that failed in our own code or database, doubling. */
 const FAILED_MS = 5_000;
+/** What a clock may go back when it is put right as it runs. */
+const CLOCK_BACK_MS = 1_000;
 /** After calls that were held back: the lane pauses, and they come again within a few of its pauses. */
 const HELD_BACK_MS = 1_000;
 
@@ -29,6 +31,7 @@ export class Lane {
   private inHand = 0;
   private pausedUntil = 0;
   private sleepsUntil = new Date(0);
+  private lastSeen = new Date(0);
   private releases: Release[] = [];
   private releasing: Promise<void> = Promise.resolve();
 
@@ -77,7 +80,9 @@ export class Lane {
     const room = IN_HAND_MAX - this.inHand;
     if (room < CLAIM_MIN) return [];
     const { orm, clock } = this.deps;
-    const claims = await claimDue(orm, this.adapter, clock.now(), room);
+    const now = clock.now();
+    await this.heed(now);
+    const claims = await claimDue(orm, this.adapter, now, room);
     if (claims.length === 0) return [];
 
     this.inHand += claims.length;
@@ -87,6 +92,16 @@ export class Lane {
       this.inHand -= claims.length;
       throw error;
     }
+  }
+
+  /** A clock that goes back would keep everything waiting for as long as it went. */
+  private async heed(now: Date): Promise<void> {
+    const byMs = this.lastSeen.getTime() - now.getTime();
+    if (byMs > CLOCK_BACK_MS) {
+      this.log.warn({ by_ms: byMs }, 'the clock went back; what is scheduled is brought forward');
+      await bringForward(this.deps.orm, this.adapter, now, byMs);
+    }
+    this.lastSeen = now;
   }
 
   /** The payments of a claim and their refunds, each by one query. */
@@ -107,11 +122,11 @@ export class Lane {
         ? new Date(clock.now().getTime() + spread(HELD_BACK_MS))
         : nextLook({ ...looked, attempts: claim.attempts, now: clock.now() }, this.adapter.paces);
       this.warnOfOverdue(looked.refunds);
-      this.giveBack({ claim, next, counts: !looked.heldBack });
+      this.giveBack({ claim, next, askedAt: looked.heldBack ? null : clock.now() });
     } catch (error) {
       this.log.warn({ err: error, payment_id: claim.paymentId }, 'sync of a payment failed');
       const next = new Date(clock.now().getTime() + spread(FAILED_MS * 2 ** Math.min(claim.attempts, 6)));
-      this.giveBack({ claim, next, counts: true });
+      this.giveBack({ claim, next, askedAt: clock.now() });
     } finally {
       this.inHand -= 1;
     }

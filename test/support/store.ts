@@ -66,7 +66,7 @@ export function creation(fields: Partial<NewPayment> = {}, spoil: (payment: Paym
           checkoutKind: null,
           returnUrl: null,
           buyerId: null,
-      buyerIp: null,
+          buyerIp: null,
           expireAt: null,
           ...fields,
         },

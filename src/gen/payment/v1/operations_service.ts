@@ -346,6 +346,26 @@ export interface KnownFact {
   occurredTime: Timestamp | undefined;
 }
 
+/** What one source said last that was new. */
+export interface LastEvidence {
+  /** The source. */
+  source: EvidenceSource;
+  /** Its rank; 1 is the strongest. Where two values of one fact must be chosen between, the stronger source wins. */
+  rank: number;
+  /** What it said, in words. */
+  text: string;
+  /** When that happened, by the source; absent where it did not say. */
+  occurredTime:
+    | Timestamp
+    | undefined;
+  /** When it was recorded. */
+  recordTime:
+    | Timestamp
+    | undefined;
+  /** The entry of the payment's log that has it whole. */
+  logSeq: number;
+}
+
 /** The explanation. */
 export interface ExplainPaymentResponse {
   /** The payment. */
@@ -374,6 +394,8 @@ export interface ExplainPaymentResponse {
   suggestedAct: string;
   /** Words of the platform that the service has no mapping for. */
   unmappedWords: string[];
+  /** The last evidence of each source that was ever heard, the strongest source first. */
+  evidence: LastEvidence[];
 }
 
 /** Optionally one payment. */
@@ -1100,6 +1122,171 @@ export const KnownFact: MessageFns<KnownFact> = {
   },
 };
 
+function createBaseLastEvidence(): LastEvidence {
+  return { source: 0, rank: 0, text: "", occurredTime: undefined, recordTime: undefined, logSeq: 0 };
+}
+
+export const LastEvidence: MessageFns<LastEvidence> = {
+  encode(message: LastEvidence, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== 0) {
+      writer.uint32(8).int32(message.source);
+    }
+    if (message.rank !== 0) {
+      writer.uint32(16).int32(message.rank);
+    }
+    if (message.text !== "") {
+      writer.uint32(26).string(message.text);
+    }
+    if (message.occurredTime !== undefined) {
+      Timestamp.encode(message.occurredTime, writer.uint32(34).fork()).join();
+    }
+    if (message.recordTime !== undefined) {
+      Timestamp.encode(message.recordTime, writer.uint32(42).fork()).join();
+    }
+    if (message.logSeq !== 0) {
+      writer.uint32(48).int32(message.logSeq);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LastEvidence {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLastEvidence();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.source = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.rank = reader.int32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.text = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.occurredTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.recordTime = Timestamp.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.logSeq = reader.int32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): LastEvidence {
+    return {
+      source: isSet(object.source) ? evidenceSourceFromJSON(object.source) : 0,
+      rank: isSet(object.rank) ? globalThis.Number(object.rank) : 0,
+      text: isSet(object.text) ? globalThis.String(object.text) : "",
+      occurredTime: isSet(object.occurredTime)
+        ? fromJsonTimestamp(object.occurredTime)
+        : isSet(object.occurred_time)
+        ? fromJsonTimestamp(object.occurred_time)
+        : undefined,
+      recordTime: isSet(object.recordTime)
+        ? fromJsonTimestamp(object.recordTime)
+        : isSet(object.record_time)
+        ? fromJsonTimestamp(object.record_time)
+        : undefined,
+      logSeq: isSet(object.logSeq)
+        ? globalThis.Number(object.logSeq)
+        : isSet(object.log_seq)
+        ? globalThis.Number(object.log_seq)
+        : 0,
+    };
+  },
+
+  toJSON(message: LastEvidence): unknown {
+    const obj: any = {};
+    if (message.source !== 0) {
+      obj.source = evidenceSourceToJSON(message.source);
+    }
+    if (message.rank !== 0) {
+      obj.rank = Math.round(message.rank);
+    }
+    if (message.text !== "") {
+      obj.text = message.text;
+    }
+    if (message.occurredTime !== undefined) {
+      obj.occurredTime = fromTimestamp(message.occurredTime).toISOString();
+    }
+    if (message.recordTime !== undefined) {
+      obj.recordTime = fromTimestamp(message.recordTime).toISOString();
+    }
+    if (message.logSeq !== 0) {
+      obj.logSeq = Math.round(message.logSeq);
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<LastEvidence>): LastEvidence {
+    return LastEvidence.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<LastEvidence>): LastEvidence {
+    const message = createBaseLastEvidence();
+    message.source = object.source ?? 0;
+    message.rank = object.rank ?? 0;
+    message.text = object.text ?? "";
+    message.occurredTime = (object.occurredTime !== undefined && object.occurredTime !== null)
+      ? Timestamp.fromPartial(object.occurredTime)
+      : undefined;
+    message.recordTime = (object.recordTime !== undefined && object.recordTime !== null)
+      ? Timestamp.fromPartial(object.recordTime)
+      : undefined;
+    message.logSeq = object.logSeq ?? 0;
+    return message;
+  },
+};
+
 function createBaseExplainPaymentResponse(): ExplainPaymentResponse {
   return {
     payment: undefined,
@@ -1111,6 +1298,7 @@ function createBaseExplainPaymentResponse(): ExplainPaymentResponse {
     blockedBy: "",
     suggestedAct: "",
     unmappedWords: [],
+    evidence: [],
   };
 }
 
@@ -1142,6 +1330,9 @@ export const ExplainPaymentResponse: MessageFns<ExplainPaymentResponse> = {
     }
     for (const v of message.unmappedWords) {
       writer.uint32(74).string(v!);
+    }
+    for (const v of message.evidence) {
+      LastEvidence.encode(v!, writer.uint32(82).fork()).join();
     }
     return writer;
   },
@@ -1231,6 +1422,14 @@ export const ExplainPaymentResponse: MessageFns<ExplainPaymentResponse> = {
             message.unmappedWords.push(reader.string());
             continue;
           }
+          case 10: {
+            if (tag !== 82) {
+              break;
+            }
+
+            message.evidence.push(LastEvidence.decode(reader, reader.uint32()));
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1278,6 +1477,9 @@ export const ExplainPaymentResponse: MessageFns<ExplainPaymentResponse> = {
         : globalThis.Array.isArray(object?.unmapped_words)
         ? object.unmapped_words.map((e: any) => globalThis.String(e))
         : [],
+      evidence: globalThis.Array.isArray(object?.evidence)
+        ? object.evidence.map((e: any) => LastEvidence.fromJSON(e))
+        : [],
     };
   },
 
@@ -1310,6 +1512,9 @@ export const ExplainPaymentResponse: MessageFns<ExplainPaymentResponse> = {
     if (message.unmappedWords?.length) {
       obj.unmappedWords = message.unmappedWords;
     }
+    if (message.evidence?.length) {
+      obj.evidence = message.evidence.map((e) => LastEvidence.toJSON(e));
+    }
     return obj;
   },
 
@@ -1335,6 +1540,7 @@ export const ExplainPaymentResponse: MessageFns<ExplainPaymentResponse> = {
     message.blockedBy = object.blockedBy ?? "";
     message.suggestedAct = object.suggestedAct ?? "";
     message.unmappedWords = object.unmappedWords?.map((e) => e) || [];
+    message.evidence = object.evidence?.map((e) => LastEvidence.fromPartial(e)) || [];
     return message;
   },
 };
