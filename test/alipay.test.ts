@@ -404,21 +404,6 @@ test('a refund that was reserved and never sent is sent by the worker, under the
   expect((await read(payment.paymentId)).refunds).toMatchObject([{ platformRefundNo: refund!.platformRefundNo, status: RefundStatus.REFUND_STATUS_SUCCEEDED, attempts: 1 }]);
 });
 
-test('a platform that never answers ends in review with its reason, and its first answer ends that by itself', async () => {
-  const payment = await create();
-  simulator.control.buyerScans(payment.merchantOrderNo);
-  simulator.control.faults.add({ operation: '*', kind: 'http-500', times: 1_000 });
-  for (let hours = 0; hours < 52; hours += 4) await later(4 * 3_600_000);
-  expect((await read(payment.paymentId)).payment).toMatchObject({ status: S.PAYMENT_STATUS_REVIEW, reviewReason: ReviewReason.REVIEW_REASON_SYNC_EXHAUSTED });
-  const explained = await service.operations.explainPayment({ ref: { ref: { $case: 'paymentId', value: payment.paymentId } } });
-  expect(explained).toMatchObject({ suggestedAct: expect.stringContaining('SyncPayments'), facts: expect.arrayContaining([expect.objectContaining({ name: 'exhausted' })]) });
-
-  simulator.control.faults.clear();
-  // The circuit has opened meanwhile and tries again by itself.
-  await until(async () => (await sync(payment.paymentId)).items[0]!.outcome !== rpc.ApplyOutcome.APPLY_OUTCOME_ERROR);
-  expect(await statusOf(payment.paymentId)).toBe(S.PAYMENT_STATUS_CLOSED);
-});
-
 test('a batch at a platform that hangs is answered in the time of its caller, item by item', async () => {
   const payments = await Promise.all(Array.from({ length: 40 }, () => create()));
   const platforms = accountsOf({ alipay: [alipayAccount(simulator)] });
