@@ -2,10 +2,13 @@
  * What the sync worker bears: `npm run bench:sync -- [--payments N] [--seconds S] [--json FILE]`.
  *
  * All payments are due at once, and the platform answers at once that the buyer is still awaited: what is measured is claiming,
- * joining the answer, and giving back with the next due time. Beside it the claim query alone, and a worker with nothing to do.
+ * joining the answer, and giving back with the next due time. Beside it the claim query alone, a worker with nothing to do, and the
+ * whole way over the wire: signed questions by HTTP to a simulated platform in a process of its own, whose answers are verified.
  */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
@@ -13,7 +16,8 @@ import { systemClock } from '../src/clock.js';
 import { createLogger } from '../src/logger.js';
 import type { Deps } from '../src/payment/deps.js';
 import { PlatformRegistry } from '../src/payment/platform-registry.js';
-import type { PlatformAdapter } from '../src/payment/platform.js';
+import type { NewOrder, PlatformAdapter } from '../src/payment/platform.js';
+import { readAccounts } from '../src/platform/accounts.js';
 import { createWechatPayAdapter } from '../src/platform/wechatpay/adapter.js';
 import { wechatPaySettings } from '../src/platform/wechatpay/settings.js';
 import { startEmbeddedPostgres } from '../src/store/embedded-postgres.js';
@@ -28,6 +32,9 @@ const PAYMENTS = Number(optionOf('--payments') ?? 1_000_000);
 const SECONDS = Number(optionOf('--seconds') ?? 20);
 const IDLE_SECONDS = 10;
 const CLAIMS = 300;
+/** Orders at the simulated platform. */
+const WIRED = 5_000;
+const CLI = new URL('../src/cli/paystate.js', import.meta.url).pathname;
 
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 const results: Record<string, number> = {};
@@ -42,6 +49,7 @@ try {
   await measureIdle(url);
   await measureLooks(url, client);
   await measureClaims(url);
+  await measureWire(url, client);
 } finally {
   await postgres.stop('immediate');
   await rm(folder, { recursive: true, force: true });
@@ -52,24 +60,29 @@ if (json !== undefined) writeFileSync(json, `${JSON.stringify(results, null, 2)}
 /** A registered payment each, not due before it is told so. */
 async function fill(client: pg.Client): Promise<void> {
   const began = performance.now();
-  await client.query(
-    `insert into payment (id, app_id, order_id, user_id, platform, merchant_account, merchant_order_no, platform_order_time, origin, subject,
-       metadata, amount, currency, paid_amount, refunded_amount, reserved_amount, external_unallocated, refund_allowed, status, flags, version,
-       facts, expire_at, created_at, updated_at, log_seq)
-     select uuidv7(), 'shop', 'o' || n, '', 'WECHATPAY', 'wechatpay', 'no' || n, '', 'REGISTERED', 'tea', '{}', 8888, 'CNY', 0, 0, 0, 0, true,
-       'PENDING', '{}', 1, '{}', now() + interval '1 day', now(), now(), 0 from generate_series(1, $1::int) n`,
-    [PAYMENTS],
-  );
-  await client.query(
-    `insert into payment_sync (payment_id, platform, merchant_account, due_at)
-     select id, platform, merchant_account, now() + interval '1 day' from payment`,
-  );
+  await record(client, 'wechatpay', PAYMENTS);
   await client.query('vacuum analyze');
   say(`filled    ${PAYMENTS} unsettled payments in ${((performance.now() - began) / 1_000).toFixed(0)} s`);
 }
 
+async function record(client: pg.Client, account: string, count: number): Promise<void> {
+  await client.query(
+    `insert into payment (id, app_id, order_id, user_id, platform, merchant_account, merchant_order_no, platform_order_time, origin, subject,
+       metadata, amount, currency, paid_amount, refunded_amount, reserved_amount, external_unallocated, refund_allowed, status, flags, version,
+       facts, expire_at, created_at, updated_at, log_seq)
+     select uuidv7(), 'shop', 'o' || n, '', 'WECHATPAY', $2, 'order' || n, '', 'REGISTERED', 'tea', '{}', 8888, 'CNY', 0, 0, 0, 0, true,
+       'PENDING', '{}', 1, '{}', now() + interval '1 day', now(), now(), 0 from generate_series(1, $1::int) n`,
+    [count, account],
+  );
+  await client.query(
+    `insert into payment_sync (payment_id, platform, merchant_account, due_at)
+     select id, platform, merchant_account, now() + interval '1 day' from payment where merchant_account = $1`,
+    [account],
+  );
+}
+
 async function measureIdle(url: string): Promise<void> {
-  await using sync = await openWorker(url);
+  await using sync = await openWorker(url, awaiting);
   sync.worker.start();
   const before = process.cpuUsage();
   await new Promise((resolve) => setTimeout(resolve, IDLE_SECONDS * 1_000));
@@ -82,7 +95,7 @@ async function measureIdle(url: string): Promise<void> {
 async function measureLooks(url: string, client: pg.Client): Promise<void> {
   await client.query(`update payment_sync set due_at = now() - interval '1 minute'`);
   await client.query('vacuum payment_sync');
-  await using sync = await openWorker(url);
+  await using sync = await openWorker(url, awaiting);
   sync.worker.start();
   await new Promise((resolve) => setTimeout(resolve, 2_000));
   const before = sync.asked();
@@ -110,10 +123,70 @@ async function measureClaims(url: string): Promise<void> {
   say(`claim     p50 ${p50!.toFixed(1)} ms, p99 ${p99!.toFixed(1)} ms for 128 of the backlog, ${took.length} times`);
 }
 
-async function openWorker(url: string) {
+/** Every order is at the platform, and every look asks about it there. */
+async function measureWire(url: string, client: pg.Client): Promise<void> {
+  await using platform = await startPlatform();
+  await record(client, platform.adapter.merchantAccount, WIRED);
+  const call = { signal: AbortSignal.timeout(60_000), at: new Date() };
+  for (let from = 1; from <= WIRED; from += 100) {
+    await Promise.all(Array.from({ length: 100 }, (_, at) => platform.adapter.create(orderOf(from + at), call)));
+  }
+
+  await using sync = await openWorker(url, (onAsked) => ({
+    ...platform.adapter,
+    query: (order, made) => {
+      onAsked();
+      return platform.adapter.query(order, made);
+    },
+  }));
+  await client.query('update payment_sync set due_at = now() where merchant_account = $1', [platform.adapter.merchantAccount]);
+  const began = performance.now();
+  sync.worker.start();
+  while (sync.asked() < WIRED) await new Promise((resolve) => setTimeout(resolve, 10));
+  const perSecond = WIRED / ((performance.now() - began) / 1_000);
+  const { rows } = await client.query<{ failed: string }>('select count(*)::text as failed from payment where merchant_account = $1 and query_failure is not null', [platform.adapter.merchantAccount]);
+  if (rows[0]!.failed !== '0') throw new Error(`${rows[0]!.failed} questions were not answered`);
+  results['wire_looks_per_second'] = perSecond;
+  say(`wire      ${Math.round(perSecond)} payments a second with the question signed, sent, answered by a platform in a process beside it, and verified`);
+}
+
+function orderOf(n: number): NewOrder {
+  return {
+    merchantOrderNo: `order${n}`,
+    platformOrderTime: '',
+    subject: 'tea',
+    amount: { currency: 'CNY', minorUnits: 8_888n },
+    checkout: 'QR_CODE',
+    expireAt: new Date(Date.now() + 86_400_000),
+    returnUrl: null,
+    buyerId: null,
+    buyerIp: null,
+  };
+}
+
+/** `paystate simulator`, and the adapter of its account, with no limit of its own. */
+async function startPlatform(): Promise<AsyncDisposable & { readonly adapter: PlatformAdapter }> {
+  const child = spawn(process.execPath, [CLI, 'simulator'], {
+    env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: folder, PAYSTATE_SIMULATOR_PORT: '0' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  await once(child.stdout, 'data');
+  const { accounts, faults } = readAccounts(JSON.parse(await readFile(join(folder, 'platforms.json'), 'utf8')), () => '');
+  const account = accounts.find(({ platform }) => platform === 'WECHATPAY');
+  if (account === undefined) throw new Error(faults.join('; '));
+  return {
+    adapter: { ...account.connect('http://127.0.0.1:9/'), merchantAccount: 'wire' },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGTERM');
+      await once(child, 'exit');
+    },
+  };
+}
+
+async function openWorker(url: string, adapterOf: (onAsked: () => void) => PlatformAdapter) {
   const orm = await openOrm(url);
   let asked = 0;
-  const adapter = awaiting(() => (asked += 1));
+  const adapter = adapterOf(() => (asked += 1));
   const deps: Deps = {
     orm,
     work: new UnitOfWork(orm, systemClock),
@@ -136,7 +209,7 @@ async function openWorker(url: string) {
 }
 
 /** The real adapter, but for its query, which asks nobody. */
-function awaiting(onAsked: () => void): PlatformAdapter {
+function awaiting(onAsked: () => unknown): PlatformAdapter {
   const adapter = createWechatPayAdapter(wechatPaySettings.parse(new WechatNotifications().account), 'http://127.0.0.1:9');
   return {
     ...adapter,

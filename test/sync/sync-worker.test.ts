@@ -4,6 +4,7 @@ import { createLogger } from '../../src/logger.js';
 import type { Deps } from '../../src/payment/deps.js';
 import { PlatformRegistry } from '../../src/payment/platform-registry.js';
 import type { CallOutcome, PaymentReport, PlatformAdapter } from '../../src/payment/platform.js';
+import { limited } from '../../src/platform/limits.js';
 import { createWechatPayAdapter } from '../../src/platform/wechatpay/adapter.js';
 import { wechatPaySettings } from '../../src/platform/wechatpay/settings.js';
 import { SyncWorker } from '../../src/sync/sync-worker.js';
@@ -65,15 +66,17 @@ const schedule = () => store.deps.orm.em.fork().execute<{ due_at: string; lease_
 const countsOf = (asked: readonly string[]): number[] => [...Map.groupBy(asked, (no) => no).values()].map(({ length }) => length);
 
 test('the backlog of an account whose platform never answers keeps no other one waiting', async () => {
-  const hanging = account('hanging', () => new Promise(() => undefined));
+  const { promise: end, resolve: letGo } = Promise.withResolvers<void>();
+  const hanging = account('hanging', () => end.then(awaiting));
   const well = account('well');
   await register('hanging', 300);
   await register('well', 3);
   const worker = workerOf(hanging, well);
   worker.start();
   await until(() => well.asked.length >= 3);
-  // What never ends here would be waited for at the worker's end, as a call under way is.
   expect(hanging.asked.length).toBeLessThan(300);
+  letGo();
+  await worker[Symbol.asyncDispose]();
 });
 
 test('replicas share what is due: each payment is asked about by one of them', async () => {
@@ -85,8 +88,23 @@ test('replicas share what is due: each payment is asked about by one of them', a
   expect((await schedule()).every(({ lease_until, attempts }) => lease_until === null && attempts === 1)).toBe(true);
 });
 
+test('what a limit holds back is no look: it comes again soon, and its schedule stays where it was', async () => {
+  const one = account('limited');
+  await register('limited', 100);
+  await workerOf({ adapter: limited(one.adapter, { concurrency: 8, perSecond: 10 }) }).runOnce();
+  expect(one.asked.length).toBeGreaterThan(0);
+  expect(one.asked.length).toBeLessThan(50);
+  const { 1: looked, 0: heldBack = [] } = Object.groupBy(await schedule(), ({ attempts }) => attempts);
+  expect(looked).toHaveLength(one.asked.length);
+  expect(heldBack).toHaveLength(100 - one.asked.length);
+  for (const { due_at, lease_until } of heldBack) {
+    expect(lease_until).toBeNull();
+    expect(Date.parse(due_at) - nowMs).toBeLessThanOrEqual(1.5 * SECOND);
+  }
+});
+
 test('what a process had in hand when it died is taken up by another one when its lease is over, and not before', async () => {
-  const [dying, other] = [account('left', () => new Promise(() => undefined)), account('left')];
+  const [dying, other] = [account('left', () => new Promise<Answer>(() => undefined)), account('left')];
   await register('left', 20);
   void workerOf(dying).runOnce();
   await until(() => dying.asked.length === 20);
