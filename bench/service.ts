@@ -11,18 +11,19 @@ const MAIN = new URL('../src/main.js', import.meta.url).pathname;
 
 export interface Service extends AsyncDisposable {
   readonly databaseUrl: string;
+  readonly pid: number;
   /** host:port of gRPC. */
   readonly address: string;
   /** Base of the notification entrance. */
   readonly entrance: string;
 }
 
-export async function startService(platforms: object): Promise<Service> {
+export async function startService(platforms: object, settings: Readonly<Record<string, string>> = {}): Promise<Service> {
   const stack = new AsyncDisposableStack();
   try {
     const folder = await mkdtemp(join(tmpdir(), 'paystate-bench-'));
     stack.defer(() => rm(folder, { recursive: true, force: true }));
-    const postgres = stack.use(await startEmbeddedPostgres({ dataDir: join(folder, 'postgres') }));
+    const postgres = stack.use(await startEmbeddedPostgres({ dataDir: join(folder, 'postgres'), settings }));
     const databaseUrl = postgres.url('paystate');
     await migrateUp(databaseUrl, { createDatabase: true });
 
@@ -54,7 +55,7 @@ export async function startService(platforms: object): Promise<Service> {
     const address = /gRPC\s+(127\.0\.0\.1:\d+)/.exec(printed)?.[1];
     const entrance = /notifications\s+(http:\/\/[\d.:]+)/.exec(printed)?.[1];
     if (address === undefined || entrance === undefined) throw new Error('the service did not start');
-    return { databaseUrl, address, entrance, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+    return { databaseUrl, pid: child.pid!, address, entrance, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {
     await stack.disposeAsync();
     throw error;

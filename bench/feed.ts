@@ -1,0 +1,203 @@
+/**
+ * What the status feed bears: `npm run bench:feed -- [--quick] [--json FILE]`.
+ *
+ * The service runs in a process of its own on a durable database; this process writes and watches. Both share the machine, so that the
+ * figures are those of a small machine that does everything. Fails where a bound is missed; with --quick all is smaller and none is held.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { setTimeout as wait } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
+import * as grpc from '@grpc/grpc-js';
+import pg from 'pg';
+import { promised } from '../src/cli/promised.js';
+import { PaymentServiceClient, WatchPaymentsRequest, WatchStart, WatchView } from '../src/gen/payment/v1/payment_service.js';
+import { registered } from '../test/support/requests.js';
+import { recordChanges } from './feed/history.js';
+import { measureSequencerCost } from './feed/sequencer-cost.js';
+import { changesIn, decoded, openWatches } from './feed/watches.js';
+import { startService, type Service } from './service.js';
+
+const { values: given } = parseArgs({ options: { quick: { type: 'boolean', default: false }, json: { type: 'string' }, only: { type: 'string' } } });
+const isQuick = given.quick;
+const say = (line: string): void => void process.stdout.write(`${line}\n`);
+const results: Record<string, number> = {};
+const missed: string[] = [];
+
+/** At most, or at least, so much. */
+function hold(name: string, value: number, bound: { max?: number; min?: number }): void {
+  results[name] = value;
+  if (bound.max !== undefined && value > bound.max) missed.push(`${name} is ${value}, at most ${bound.max}`);
+  if (bound.min !== undefined && value < bound.min) missed.push(`${name} is ${value}, at least ${bound.min}`);
+}
+
+const PARTS: Record<string, () => Promise<void>> = { latency, idle, busy, stalled, catchUp, sequencer };
+for (const [name, part] of Object.entries(PARTS)) if (given.only === undefined || given.only === name) await part();
+if (given.json !== undefined) writeFileSync(given.json, `${JSON.stringify(results, null, 2)}\n`);
+for (const one of missed) say(`${isQuick ? 'beyond   ' : 'FAILED   '} ${one}`);
+process.exit(missed.length > 0 && !isQuick ? 1 : 0);
+
+/** From the commit, by the database's clock, to the message in another process, by the same machine's. */
+async function latency(): Promise<void> {
+  const [seconds, perSecond] = [isQuick ? 3 : 20, 1_000];
+  await using service = await startService({}, { track_commit_timestamp: 'on' });
+  const heard = new Map<string, number>();
+  const watches = openWatches(service.address, 1, () => watch({ filter: { appIds: ['live'] } }), (_at, bytes) => {
+    const now = performance.timeOrigin + performance.now();
+    const message = decoded(bytes);
+    if (message.kind?.$case === 'events') for (const { eventId } of message.kind.value.events) heard.set(eventId, now);
+  });
+  await watches.open;
+  const made = await makeChanges(service, { appId: 'live', perSecond, seconds });
+  await until(() => heard.size >= made);
+
+  await using client = await connected(service);
+  const { rows } = await client.query<{ id: string; at: string }>(
+    `select payment_id || ':' || version as id, (extract(epoch from pg_xact_commit_timestamp(xid::xid)) * 1000)::text as at from payment_log where app_id = 'live' and version is not null`,
+  );
+  const delays = rows.map(({ id, at }) => heard.get(id)! - Number(at)).sort((a, b) => a - b);
+  const [p50, p99] = [0.5, 0.99].map((share) => delays[Math.floor(delays.length * share)]!);
+  hold('delivered_p50_ms', p50!, { max: 3 });
+  hold('delivered_p99_ms', p99!, { max: 15 });
+  say(`latency   ${Math.round(made / seconds)} changes a second, commit to watcher p50 ${p50!.toFixed(1)} ms, p99 ${p99!.toFixed(1)} ms`);
+  watches.close();
+}
+
+/** Many watches with nothing to say, and then one change for all of them. */
+async function idle(): Promise<void> {
+  const count = isQuick ? 2_000 : 10_000;
+  await using service = await startService({});
+  await makeChanges(service, { appId: 'warm', perSecond: 200, seconds: 1 });
+  const few = openWatches(service.address, 50, () => watch({ filter: { appIds: ['warm'] } }));
+  await few.open;
+  few.close();
+  await wait(1_000);
+  const before = memoryOf(service);
+  const lastAt = new Float64Array(count);
+  const watches = openWatches(service.address, count, () => watch({ bookmarkInterval: { seconds: 60n, nanos: 0 } }), (at, bytes) => {
+    if (changesIn(bytes) > 0) lastAt[at] = performance.now();
+  });
+  await watches.open;
+  await wait(3_000);
+  const each = (memoryOf(service) - before) / count;
+  hold('idle_watch_kb', each / 1_024, { max: 12 });
+  say(`idle      ${count} watches, ${(each / 1_024).toFixed(1)} kB each on the server`);
+
+  const delays: number[] = [];
+  for (let round = 0; round < (isQuick ? 3 : 10); round += 1) {
+    lastAt.fill(0);
+    const began = performance.now();
+    await makeChanges(service, { appId: 'all', perSecond: 1, seconds: 1 });
+    await until(() => lastAt.every((at) => at > 0));
+    delays.push(Math.max(...lastAt) - began);
+    await wait(300);
+  }
+  delays.sort((a, b) => a - b);
+  const median = delays[Math.floor(delays.length / 2)]!;
+  hold('reached_all_ms', median, { max: 200 });
+  say(`one       change reaches all ${count} of them ${median.toFixed(0)} ms after it was asked for (${delays.map((ms) => ms.toFixed(0)).join(', ')})`);
+  watches.close();
+}
+
+/** A busy feed: many watches read the same changes, twenty in a message. */
+async function busy(): Promise<void> {
+  const [count, changes] = [100, isQuick ? 4_000 : 20_000];
+  await using service = await startService({});
+  await using client = await connected(service);
+  await recordChanges(client, changes);
+  const from = watch({ start: { $case: 'startAt', value: WatchStart.WATCH_START_EARLIEST }, maxEventsPerMessage: 20 });
+  for (const isMeasured of [false, true]) {
+    let delivered = 0;
+    const began = performance.now();
+    const watches = openWatches(service.address, count, () => from, (_at, bytes) => (delivered += changesIn(bytes)));
+    await until(() => delivered >= count * changes);
+    const perSecond = delivered / ((performance.now() - began) / 1_000);
+    watches.close();
+    if (!isMeasured) continue;
+    hold('busy_deliveries_per_second', perSecond, { min: 300_000 });
+    say(`busy      ${Math.round(perSecond)} changes a second delivered to ${count} watches, 20 in a message`);
+  }
+}
+
+/** Watches whose clients have stopped reading. */
+async function stalled(): Promise<void> {
+  const [count, changes] = [100, isQuick ? 20_000 : 100_000];
+  await using service = await startService({});
+  await using client = await connected(service);
+  await recordChanges(client, changes);
+  const earliest = watch({ start: { $case: 'startAt', value: WatchStart.WATCH_START_EARLIEST } });
+  let read = 0;
+  const reading = openWatches(service.address, 1, () => earliest, (_at, bytes) => (read += changesIn(bytes)));
+  await until(() => read >= changes);
+  const before = memoryOf(service);
+  const watches = openWatches(service.address, count, () => earliest);
+  await watches.open;
+  for (const call of watches.calls) call.pause();
+  await wait(4_000);
+  const each = (memoryOf(service) - before) / count;
+  hold('stalled_client_kb', each / 1_024, { max: 1_024 });
+  say(`stalled   ${count} clients that read no more, ${(each / 1_024).toFixed(0)} kB each on the server`);
+  watches.close();
+  reading.close();
+}
+
+/** One watch that has everything before it. */
+async function catchUp(): Promise<void> {
+  const changes = isQuick ? 100_000 : 1_000_000;
+  await using service = await startService({}, { max_wal_size: '4GB' });
+  await using client = await connected(service);
+  await recordChanges(client, changes);
+  const before = memoryOf(service);
+  let [read, peak] = [0, before];
+  const sampling = setInterval(() => (peak = Math.max(peak, memoryOf(service))), 50);
+  const began = performance.now();
+  const watches = openWatches(service.address, 1, () => watch({ start: { $case: 'startAt', value: WatchStart.WATCH_START_EARLIEST }, maxEventsPerMessage: 1_000 }), (_at, bytes) => (read += changesIn(bytes)));
+  await until(() => read >= changes);
+  const perSecond = changes / ((performance.now() - began) / 1_000);
+  clearInterval(sampling);
+  watches.close();
+  hold('catch_up_per_second', perSecond, { min: 50_000 });
+  hold('catch_up_growth_mb', (peak - before) / 1_024 ** 2, { max: 128 });
+  say(`catch-up  ${changes} changes at ${Math.round(perSecond)} a second, the service grew by ${((peak - before) / 1_024 ** 2).toFixed(0)} MB`);
+}
+
+async function sequencer(): Promise<void> {
+  const { plain, sequenced } = await measureSequencerCost({ rounds: isQuick ? 1 : 4, seconds: isQuick ? 1 : 4 });
+  const cost = 1 - sequenced / plain;
+  hold('sequencer_cost', cost, { max: 0.25 });
+  say(`sequencer ${Math.round(plain)} changes a second without it, ${Math.round(sequenced)} with it: ${(cost * 100).toFixed(0)} % of the peak`);
+}
+
+function watch(changes: Partial<WatchPaymentsRequest> | { filter: object }): WatchPaymentsRequest {
+  return WatchPaymentsRequest.fromPartial({ view: WatchView.WATCH_VIEW_STATUS, ...changes });
+}
+
+/** Creations at an even pace. Returns how many. */
+async function makeChanges(service: Service, { appId, perSecond, seconds }: { appId: string; perSecond: number; seconds: number }): Promise<number> {
+  const client = new PaymentServiceClient(service.address, grpc.credentials.createInsecure());
+  const { createPayment } = promised(client, { deadlineMs: 10_000 });
+  const began = performance.now();
+  const calls: Promise<unknown>[] = [];
+  while (calls.length < perSecond * seconds) {
+    const due = Math.max(1, Math.floor(((performance.now() - began) / 1_000) * perSecond));
+    while (calls.length < Math.min(due, perSecond * seconds)) calls.push(createPayment(registered({ appId })));
+    await wait(2);
+  }
+  await Promise.all(calls);
+  client.close();
+  return calls.length;
+}
+
+/** Resident, in bytes. */
+function memoryOf({ pid }: Service): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
+}
+
+async function connected(service: Service): Promise<pg.Client & AsyncDisposable> {
+  const client = new pg.Client(service.databaseUrl);
+  await client.connect();
+  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
+}
+
+async function until(isDone: () => boolean): Promise<void> {
+  while (!isDone()) await wait(1);
+}
