@@ -4,15 +4,17 @@ import pg from 'pg';
 import type { Clock } from '../clock.js';
 import type { Logger } from '../logger.js';
 import { storeFailure, storeUnavailable } from '../store/store-failure.js';
+import { Batches } from './batches.js';
 import { Cursors } from './cursor.js';
+import { FilterIndex } from './filter-index.js';
 import { connectionOptions, type ConnectionLimits } from './listener.js';
 import { Pages } from './pages.js';
 import { PaymentLookup } from './payment-lookup.js';
 import { Sequencer } from './sequencer.js';
 import { Tail } from './tail.js';
-import { findStart, type Sources } from './watch-start.js';
+import { findStart } from './watch-start.js';
 import { withDefaults, type FilledRequest, type WatchRequest } from './watch.js';
-import { Watcher, type WatcherLimits } from './watcher.js';
+import { Watcher, type WatcherDeps, type WatcherLimits } from './watcher.js';
 import { Watchers, type WatchersLimits } from './watchers.js';
 
 export interface FeedOptions extends Partial<FeedLimits> {
@@ -77,6 +79,7 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
 
   const watchers = new Watchers(limits);
   let tail: Tail | null = null;
+  let index: FilterIndex;
   const pages = new Pages(pool, (head) => tail?.observe(head));
   const { peekMs, pollMs, retryMinMs, retryMaxMs } = limits;
   const sequencer = new Sequencer({
@@ -88,11 +91,18 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
 
   try {
     const closure = await sequencer.start();
-    tail = new Tail(await pages.head(), pages, {
+    const head = await pages.head();
+    index = new FilterIndex(head.rev);
+    tail = new Tail(head, pages, {
       ringEventsMax: limits.ringEventsMax,
       log,
       isWatched: () => watchers.count > 0,
-      onMoved: () => watchers.wake(),
+      onEvents: (events) => {
+        index.see(events);
+        watchers.wakeRestless();
+      },
+      onSkipped: (rev) => index.reset(rev),
+      onChanged: () => watchers.wake(),
     });
     tail.close(closure);
   } catch (error) {
@@ -100,7 +110,10 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
     await pool.end();
     throw error;
   }
-  return new Feed({ orm, sequencer, pages, tail, cursors: new Cursors(options.cursorKey) }, { limits, watchers, pool, clock });
+  const sources = { orm, sequencer, pages, tail, cursors: new Cursors(options.cursorKey) };
+  const batches = new Batches({ ...sources, index, lookup: new PaymentLookup(orm), eventsMax: limits.ringEventsMax });
+  const ofWatches = { ...sources, index, batches, limits, isDraining: () => watchers.isDraining, onClose: (one: Watcher) => watchers.remove(one) };
+  return new Feed(ofWatches, { limits, watchers, pool, clock });
 }
 
 interface Parts {
@@ -111,14 +124,12 @@ interface Parts {
 }
 
 export class Feed implements AsyncDisposable {
-  private readonly lookup: PaymentLookup;
   private readonly sweep: NodeJS.Timeout;
 
   constructor(
-    private readonly sources: Sources,
+    private readonly sources: WatcherDeps,
     private readonly parts: Parts,
   ) {
-    this.lookup = new PaymentLookup(sources.orm);
     const { watchers, limits } = parts;
     this.sweep = setInterval(() => watchers.endSlow(), Math.min(1_000, limits.slowConsumerMs / 4)).unref();
   }
@@ -134,7 +145,7 @@ export class Feed implements AsyncDisposable {
    * Opens a watch. Everything that can be refused is refused here: FIELD_INVALID, CURSOR_EXPIRED, FEED_HISTORY_DIVERGED,
    * PAYMENT_NOT_FOUND, OVERLOADED, SERVER_DRAINING, STORE_UNAVAILABLE. The signal ends it without an error.
    */
-  async watch(request: WatchRequest, signal: AbortSignal = new AbortController().signal): Promise<Watcher> {
+  async watch(request: WatchRequest, signal?: AbortSignal): Promise<Watcher> {
     const { watchers, limits } = this.parts;
     const filled = withDefaults(request, limits);
     watchers.reserve(filled.caller);
@@ -173,17 +184,12 @@ export class Feed implements AsyncDisposable {
     await this.parts.pool.end();
   }
 
-  private async open(request: FilledRequest, signal: AbortSignal): Promise<Watcher> {
-    const { watchers, limits } = this.parts;
+  private async open(request: FilledRequest, signal: AbortSignal | undefined): Promise<Watcher> {
     const start = await findStart(this.sources, request);
-    const watcher = new Watcher(
-      { ...this.sources, lookup: this.lookup, limits, isDraining: () => watchers.isDraining, onClose: (one) => watchers.remove(one) },
-      request,
-      start,
-      signal,
-    );
-    watchers.add(watcher, request.caller);
-    if (signal.aborted) await watcher.return();
+    const watcher = new Watcher(this.sources, request, start);
+    this.parts.watchers.add(watcher, request.caller);
+    signal?.addEventListener('abort', () => void watcher.return(), { once: true });
+    if (signal?.aborted === true) await watcher.return();
     return watcher;
   }
 }

@@ -7,6 +7,7 @@ import type { FeedEvent } from './event.js';
 /** Which of some payments are settled, first by their rows and then by what the feed says of them. */
 export class Settlement {
   private readonly known: Map<PaymentId, { version: number; settled: boolean }>;
+  private seen = 0n;
 
   private constructor(payments: readonly Payment[]) {
     this.known = new Map(payments.map(({ id, version, status }) => [id, { version, settled: isSettled(status) }]));
@@ -21,10 +22,16 @@ export class Settlement {
     return settlement;
   }
 
-  see({ paymentId, version, status }: FeedEvent): void {
+  /** Up to where events were looked at, sent or not. */
+  get seenRev(): bigint {
+    return this.seen;
+  }
+
+  readonly see = ({ revision, paymentId, version, status }: FeedEvent): void => {
+    if (revision > this.seen) this.seen = revision;
     const known = this.known.get(paymentId);
     if (known !== undefined && version > known.version) this.known.set(paymentId, { version, settled: isSettled(status) });
-  }
+  };
 
   get isComplete(): boolean {
     return [...this.known.values()].every(({ settled }) => settled);

@@ -13,8 +13,12 @@ export interface TailOptions {
   readonly ringEventsMax: number;
   readonly log: Logger;
   isWatched(): boolean;
-  /** There is something new, or something is wrong. */
-  onMoved(): void;
+  /** The next events of the feed, each once. */
+  onEvents(events: readonly FeedEvent[]): void;
+  /** There are no events between the last ones and this revision, or none that are known. */
+  onSkipped(rev: bigint): void;
+  /** Nothing is as it was: a fault, or another history. */
+  onChanged(): void;
 }
 
 /** Enough for the time between two looks of a watcher. */
@@ -57,14 +61,18 @@ export class Tail {
     return this.ring.covers(rev);
   }
 
-  /** Up to so many events after a revision; none at the end. From memory, or for who is far behind from the database. */
-  async after(rev: bigint, max: number): Promise<readonly FeedEvent[]> {
+  /** Up to so many events after a revision from memory; none at the end, null for who is too far behind. */
+  recent(rev: bigint, max: number): readonly FeedEvent[] | null {
     if (rev >= this.ring.head) return [];
-    if (this.ring.covers(rev)) return this.ring.after(rev, max);
+    return this.ring.covers(rev) ? this.ring.after(rev, max) : null;
+  }
+
+  /** Some events after a revision, from the database. */
+  async older(rev: bigint): Promise<readonly FeedEvent[]> {
     const { head, events } = await this.pages.block(rev);
     this.requireCurrent(head);
     const start = events.findIndex(({ revision }) => revision > rev);
-    return start === -1 ? [] : events.slice(start, start + max);
+    return start === -1 ? [] : events.slice(start);
   }
 
   close(closure: Closure): void {
@@ -93,7 +101,7 @@ export class Tail {
   }
 
   private skipTo(rev: bigint): void {
-    this.ring.reset(rev);
+    this.reset(rev);
     if (rev > this.current.rev) this.current = { ...this.current, rev };
   }
 
@@ -108,7 +116,7 @@ export class Tail {
       // The next peek asks again.
       if (error instanceof FeedBroken) this.fault = error;
       this.options.log.error({ err: error, revision: this.ring.head }, 'the feed could not be read');
-      this.options.onMoved();
+      this.options.onChanged();
     } finally {
       this.reading = false;
     }
@@ -118,9 +126,10 @@ export class Tail {
     for (let more = true; more; ) {
       const from = this.ring.head;
       const page = await this.pages.read(from, from + PAGE_SIZE);
+      const wasBroken = this.fault !== null;
       this.fault = null;
       more = this.take(page, from);
-      this.options.onMoved();
+      if (wasBroken) this.options.onChanged();
     }
   }
 
@@ -131,8 +140,13 @@ export class Tail {
     if (this.ring.head !== from) return this.ring.head < this.current.rev;
 
     if (head.rev < from) throw new FeedBroken(`the head went back from revision ${from} to ${head.rev} without a new epoch`);
-    if (from < head.compactRev) this.ring.reset(head.rev);
-    else this.ring.append(events);
+    if (from < head.compactRev) {
+      this.reset(head.rev);
+      this.options.onChanged();
+    } else if (events.length > 0) {
+      this.ring.append(events);
+      this.options.onEvents(events);
+    }
     return this.ring.head < head.rev;
   }
 
@@ -143,10 +157,15 @@ export class Tail {
     this.current = head;
     this.pages.clear();
     if (safeRev !== null) {
-      this.ring.reset(safeRev);
+      this.reset(safeRev);
       this.closures.length = 0;
     }
-    this.options.onMoved();
+    this.options.onChanged();
+  }
+
+  private reset(rev: bigint): void {
+    this.ring.reset(rev);
+    this.options.onSkipped(rev);
   }
 
   /** A server that was the primary before may still answer; what it says is no longer the history. */

@@ -2,20 +2,18 @@
  * One watch: a position in the feed that its consumer pulls along. Nothing is queued for it; between two pulls it is only a
  * position, and a consumer that does not pull for too long loses it with a cursor to resume from.
  *
- * `next` looks at everything anew before each message: whether the watch is over, the snapshot's pages, a bookmark that is due,
+ * There may be ten thousand that wait, so that one which waits holds no more than its place: no suspended function, no signal.
+ * Before each message everything is looked at anew: whether the watch is over, the snapshot's pages, a bookmark that is due,
  * events. Bookmarks and events leave through the same door in the order of the feed, so that no bookmark overtakes an event.
  */
 import { DomainError } from '../payment/errors.js';
-import { Bell } from './bell.js';
+import type { Batch, Batches } from './batches.js';
 import { cursorText, type SnapshotPhase } from './cursor.js';
-import type { FeedEvent } from './event.js';
-import { EventScan } from './event-scan.js';
-import { predicateOf } from './filter.js';
+import type { FilterIndex, Group, Member } from './filter-index.js';
 import type { FeedPosition } from './history.js';
-import { countThatFits } from './message-size.js';
-import type { PaymentLookup } from './payment-lookup.js';
+import type { Settlement } from './settlement.js';
 import { Snapshot } from './snapshot.js';
-import { fromStore, StoreFailed, StorePatience } from './store-patience.js';
+import { fromStore, StoreFailed } from './store-read.js';
 import type { Sources, Start } from './watch-start.js';
 import type { FilledRequest, GoodbyeReason, WatchBody, WatchMessage } from './watch.js';
 
@@ -26,89 +24,100 @@ export interface WatcherLimits {
   readonly reconnectAfterMs: number;
 }
 
+/** The same for all watches of a feed. */
 export interface WatcherDeps extends Sources {
-  readonly lookup: PaymentLookup;
+  readonly index: FilterIndex;
+  readonly batches: Batches;
   readonly limits: WatcherLimits;
   isDraining(): boolean;
   onClose(watcher: Watcher): void;
 }
 
-/** One look at everything: a message to send, nothing to do for now, nothing ever again, or (empty) look again. */
-interface Look {
-  readonly message?: WatchMessage;
-  readonly idle?: true;
-  readonly over?: true;
-}
+/** What a look found: a message to send, nothing for now, nothing ever again, or reason to look again. */
+type Found = WatchMessage | 'IDLE' | 'OVER' | 'AGAIN';
+type Result = IteratorResult<WatchMessage, undefined>;
 
 const STORE_RETRY_MS = 250;
+/** Timers of the same length share a list; nobody minds when a bookmark comes a little late. */
+const TIMER_STEP_MS = 50;
+/** setTimeout fires at once beyond 31 bits. */
+const TIMER_MAX_MS = 2 ** 31 - 1;
 
-export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, AsyncDisposable {
-  readonly bell = new Bell();
-  private readonly end = new AbortController();
-  private readonly scan: EventScan;
-  private readonly snapshot: Snapshot;
-  private readonly patience: StorePatience;
+export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, AsyncDisposable, Member {
+  private readonly group: Group;
   private readonly openedAt = performance.now();
   private position: FeedPosition;
   private phase: SnapshotPhase | null;
+  private snapshot: Snapshot | null = null;
+  /** Since when its own reads of the database fail. */
+  private lostSince: number | null = null;
   private greeted = false;
   private saidGoodbye = false;
   private complete = false;
   private closed = false;
   private bookmarkAt: number;
+  private sentAt = 0;
+  /** Who waits for the next message. */
+  private consumer: PromiseWithResolvers<Result> | null = null;
   /** Since when the consumer has a message and has not come back. */
   private consumerSince: number | null = performance.now();
+  private working = false;
+  private rung = false;
+  private alarm: NodeJS.Timeout | undefined;
+  /** When it looks again by itself, before anything else is due. */
+  private wakeAt = Infinity;
+  private failure: DomainError | null = null;
+  private end: AbortController | null = null;
+
+  private readonly bookmarkIntervalMs: number;
+  private readonly lingerMs: number;
+  private readonly stopAtHead: boolean;
+  private readonly settlement: Settlement | null;
+  /** Where it may stop, if it is to stop. */
+  private readonly untilRev: bigint;
 
   constructor(
     private readonly deps: WatcherDeps,
-    private readonly request: FilledRequest,
-    private readonly start: Start,
-    private readonly signal: AbortSignal,
+    request: FilledRequest,
+    start: Start,
   ) {
-    this.scan = new EventScan({
-      tail: deps.tail,
-      bell: this.bell,
-      matches: predicateOf(request.filter),
-      eventsMax: request.eventsPerMessageMax,
-      lingerMs: request.lingerMs,
-      onEvent: (event) => start.settlement?.see(event),
-      check: (rev, next) => this.requireNext(rev, next),
-      isDisturbed: () => this.isDisturbed(),
-    });
-    this.patience = new StorePatience(deps.limits.storeLostMs);
-    this.snapshot = new Snapshot(deps.orm, request.filter);
+    const { filter, view, eventsPerMessageMax } = request;
+    this.group = deps.index.join({ filter, view, eventsPerMessageMax }, this);
+    this.bookmarkIntervalMs = request.bookmarkIntervalMs;
+    this.lingerMs = request.lingerMs;
+    this.stopAtHead = request.stopAtHead;
+    this.settlement = start.settlement;
+    this.untilRev = start.headRev;
     this.position = start.position;
     this.phase = start.phase;
     this.bookmarkAt = this.openedAt + request.bookmarkIntervalMs;
-    signal.addEventListener('abort', this.onAbort, { once: true });
   }
 
   /** Aborted with the error as its reason when the watch ends while its consumer does not pull. */
   get ended(): AbortSignal {
+    this.end ??= new AbortController();
+    if (this.failure !== null) this.end.abort(this.failure);
     return this.end.signal;
+  }
+
+  /** Whether it must look whenever the feed moves, also where nothing matches. */
+  get isRestless(): boolean {
+    return this.phase !== null || this.stopAtHead || this.settlement !== null;
   }
 
   [Symbol.asyncIterator](): this {
     return this;
   }
 
-  async next(): Promise<IteratorResult<WatchMessage, undefined>> {
+  next(): Promise<Result> {
     this.consumerSince = null;
-    try {
-      const value = await this.nextMessage();
-      if (value !== null) {
-        this.consumerSince = performance.now();
-        return { done: false, value };
-      }
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-    this.close();
-    return { done: true, value: undefined };
+    this.consumer = Promise.withResolvers();
+    const { promise } = this.consumer;
+    this.ring();
+    return promise;
   }
 
-  return(): Promise<IteratorResult<WatchMessage, undefined>> {
+  return(): Promise<Result> {
     this.close();
     return Promise.resolve({ done: true, value: undefined });
   }
@@ -118,66 +127,89 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return Promise.resolve();
   }
 
+  /** Something may have changed: it looks, or where it is looking already, looks once more. */
+  ring(): void {
+    this.rung = true;
+    if (this.consumer !== null && !this.working) void this.work();
+  }
+
   /** Ends the watch of a consumer that has not pulled for too long. */
   endIfSlow(now: number): void {
     if (this.consumerSince === null || now - this.consumerSince < this.deps.limits.slowConsumerMs) return;
-    const metadata = { cursor: this.cursorText(), behind: `${this.behind}` };
-    this.end.abort(new DomainError('SLOW_CONSUMER', 'the watch was not read for too long; resume with the last cursor', { metadata }));
+    const metadata = { cursor: cursorText(this.cursor()), behind: `${this.behind}` };
+    this.failure = new DomainError('SLOW_CONSUMER', 'the watch was not read for too long; resume with the last cursor', { metadata });
+    this.end?.abort(this.failure);
     this.close();
   }
 
-  private async nextMessage(): Promise<WatchMessage | null> {
-    for (;;) {
-      if (this.signal.aborted) return null;
-      this.end.signal.throwIfAborted();
-      if (this.closed) return null;
-
-      try {
-        const { message, idle, over } = await this.look();
-        this.patience.found();
-        if (message !== undefined) return message;
-        if (over === true) return null;
-        if (idle !== true) continue;
-        this.requireStore(null);
-        await this.bell.sleep(this.nextDueAt() - performance.now());
-      } catch (error) {
-        if (!(error instanceof StoreFailed)) throw error;
-        this.patience.lost();
-        this.requireStore(error.cause);
-        await this.bell.sleep(STORE_RETRY_MS);
+  /** Looks until there is an answer for the consumer or nothing to do; it waits for nothing but reads of the database. */
+  private async work(): Promise<void> {
+    this.working = true;
+    this.wakeAt = Infinity;
+    clearTimeout(this.alarm);
+    try {
+      while (this.rung) {
+        this.rung = false;
+        const found = await this.find();
+        if (found === 'AGAIN') this.rung = true;
+        else if (found === 'OVER') return this.finish();
+        else if (found !== 'IDLE') return this.answer({ done: false, value: found });
       }
+      this.sleep();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.working = false;
     }
   }
 
-  private async look(): Promise<Look> {
-    if (!this.greeted) return { message: this.greeting() };
+  private async find(): Promise<Found> {
+    if (this.failure !== null) throw this.failure;
+    if (this.closed) return 'OVER';
+    try {
+      const found = await this.look();
+      this.lostSince = null;
+      if (found === 'IDLE') this.requireStore(null);
+      return found;
+    } catch (error) {
+      if (!(error instanceof StoreFailed)) throw error;
+      this.lostSince ??= performance.now();
+      this.requireStore(error.cause);
+      this.wakeAt = performance.now() + STORE_RETRY_MS;
+      return 'IDLE';
+    }
+  }
+
+  private look(): Found | Promise<Found> {
+    if (!this.greeted) return this.greeting();
     if (this.deps.tail.broken !== null) throw this.deps.tail.broken;
     this.followHistory();
 
     const farewell = this.farewell();
-    if (farewell !== null) return { message: farewell };
-    if (this.phase?.kind === 'PAGES') return await this.snapshotPage(this.phase.lastPaymentId);
-    if (this.phase?.kind === 'REPLAY' && this.position.rev >= this.phase.untilRev) return { message: this.completion() };
-    if (this.isOver()) return this.complete ? { over: true } : { message: this.lastBookmark() };
-    if (performance.now() >= this.bookmarkAt && this.deps.sequencer.storeLostSince === null) return { message: this.bookmark() };
-    return await this.events();
+    if (farewell !== null) return farewell;
+    if (this.phase?.kind === 'PAGES') return this.snapshotPage(this.phase.lastPaymentId);
+    if (this.phase?.kind === 'REPLAY' && this.position.rev >= this.phase.untilRev) return this.completion();
+    if (this.isOver()) return this.complete ? 'OVER' : this.lastBookmark();
+    if (performance.now() >= this.bookmarkAt && this.deps.sequencer.storeLostSince === null) return this.bookmark();
+    return this.events();
   }
 
   // The parts of a message.
 
   private say(body: WatchBody): WatchMessage {
-    const { feedId } = this.start;
-    return { cursor: this.deps.cursors.seal({ feedId, position: this.position, phase: this.phase }), ...body };
+    return { cursor: this.cursor(), ...body };
   }
 
   private greeting(): WatchMessage {
     this.greeted = true;
-    const { bookmarkIntervalMs } = this.request;
+    const { bookmarkIntervalMs } = this;
     return this.say({ kind: 'created', startRevision: this.position.rev, epoch: this.position.epoch, bookmarkIntervalMs });
   }
 
   private bookmark(snapshotComplete = false): WatchMessage {
-    this.bookmarkAt = performance.now() + this.request.bookmarkIntervalMs;
+    this.bookmarkAt = performance.now() + this.bookmarkIntervalMs;
+    const clearRev = this.phase === null ? this.deps.index.clearUpTo(this.group, this.position.rev) : null;
+    if (clearRev !== null) this.moveTo(clearRev);
     const asOf = this.phase === null ? this.deps.tail.asOf(this.position.rev) : null;
     return this.say({ kind: 'bookmark', asOf, headRevision: this.headRev, behind: this.behind, snapshotComplete });
   }
@@ -199,7 +231,7 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     if (!aged && !this.deps.isDraining()) return null;
     if (this.saidGoodbye) {
       throw new DomainError('SERVER_DRAINING', 'this server ends its watches; resume elsewhere with the cursor', {
-        metadata: { cursor: this.cursorText() },
+        metadata: { cursor: cursorText(this.cursor()) },
       });
     }
     this.saidGoodbye = true;
@@ -207,38 +239,43 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return this.say({ kind: 'goodbye', reason, reconnectAfterMs: Math.round(Math.random() * this.deps.limits.reconnectAfterMs) });
   }
 
-  private async snapshotPage(after: string): Promise<Look> {
-    const payments = await fromStore(() => this.snapshot.page(after, this.request.eventsPerMessageMax));
+  private async snapshotPage(after: string): Promise<Found> {
+    const { filter, eventsPerMessageMax } = this.group.shape;
+    this.snapshot ??= new Snapshot(this.deps.orm, filter);
+    const { snapshot } = this;
+    const payments = await fromStore(() => snapshot.page(after, eventsPerMessageMax));
     const last = payments.at(-1);
     if (last === undefined) {
       const { rev } = await fromStore(() => this.deps.sequencer.catchUp());
       this.phase = { kind: 'REPLAY', untilRev: rev };
-      return {};
+      this.snapshot = null;
+      return 'AGAIN';
     }
     this.phase = { kind: 'PAGES', lastPaymentId: last.id };
-    return { message: this.say({ kind: 'snapshot', payments }) };
+    return this.say({ kind: 'snapshot', payments });
   }
 
-  private async events(): Promise<Look> {
-    const { matching, scannedRev } = await this.scan.run(this.position.rev);
-    if (matching.length === 0) {
-      const moved = scannedRev > this.position.rev;
-      this.moveTo(scannedRev);
-      return moved ? {} : { idle: true };
+  private events(): Found | Promise<Found> {
+    const batch = this.deps.batches.after(this.group, this.position, this.settlement?.see ?? null);
+    return batch instanceof Promise ? batch.then((one) => this.take(one)) : this.take(batch);
+  }
+
+  private take({ message, toRev, isFull }: Batch): Found {
+    if (message === null) {
+      const moved = toRev > this.position.rev;
+      this.moveTo(toRev);
+      return moved ? 'AGAIN' : 'IDLE';
     }
-
-    const { events, all } = await this.inView(matching);
-    this.moveTo(all ? scannedRev : events.at(-1)!.revision);
-    this.scan.sent();
-    return { message: this.say({ kind: 'events', events }) };
-  }
-
-  private async inView(matching: readonly FeedEvent[]): Promise<{ events: readonly FeedEvent[]; all: boolean }> {
-    if (this.request.view !== 'FULL') return { events: matching, all: true };
-    const payments = await fromStore(() => this.deps.lookup.find(matching.map(({ paymentId }) => paymentId)));
-    const fitting = countThatFits(matching.map(({ paymentId }) => payments.get(paymentId)!));
-    const events = matching.slice(0, fitting).map((event) => ({ ...event, payment: payments.get(event.paymentId)! }));
-    return { events, all: fitting === matching.length };
+    // Who got a message a moment ago is under load and waits for company; a lone event leaves at once.
+    const now = performance.now();
+    const companyUntil = this.sentAt + this.lingerMs;
+    if (!isFull && now < companyUntil) {
+      this.wakeAt = companyUntil;
+      return 'IDLE';
+    }
+    this.sentAt = now;
+    this.moveTo(toRev);
+    return this.phase === null ? message : this.say({ kind: 'events', events: message.events });
   }
 
   // Where the watch stands.
@@ -252,13 +289,12 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     return this.headRev - this.position.rev;
   }
 
-  private cursorText(): string {
-    const { feedId } = this.start;
-    return cursorText(this.deps.cursors.seal({ feedId, position: this.position, phase: this.phase }));
+  private cursor(): Uint8Array {
+    return this.deps.cursors.seal({ feedId: this.deps.tail.head.feedId, position: this.position, phase: this.phase });
   }
 
   private moveTo(rev: bigint): void {
-    this.position = { ...this.position, rev };
+    if (rev !== this.position.rev) this.position = { ...this.position, rev };
   }
 
   /** A new epoch keeps the watch where it is, or ends it where the revisions that it has read are lost. */
@@ -269,48 +305,64 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     this.position = { ...this.position, epoch: head.epoch };
   }
 
-  /** A gap in what was read is no gap in the feed: it was removed, or the history changed under the watch. */
-  private requireNext(rev: bigint, next: FeedEvent | undefined): void {
-    const { tail, cursors } = this.deps;
-    this.followHistory();
-    const isRemoved = next === undefined ? rev < tail.head.compactRev && !tail.holds(rev) : next.revision !== rev + 1n;
-    if (isRemoved) throw cursors.expired({ ...this.position, rev }, tail.head);
-  }
-
   private isOver(): boolean {
-    const { settlement, headRev } = this.start;
-    if (this.phase !== null || this.position.rev < headRev) return false;
-    return this.request.stopAtHead || (settlement !== null && this.position.rev >= this.scan.seenRev && settlement.isComplete);
-  }
-
-  private isDisturbed(): boolean {
-    return this.signal.aborted || this.end.signal.aborted || this.closed || this.deps.isDraining();
-  }
-
-  private nextDueAt(): number {
-    const { ageMaxMs, storeLostMs } = this.deps.limits;
-    const lostSince = this.deps.sequencer.storeLostSince;
-    const heartbeat = lostSince === null ? this.bookmarkAt : lostSince + storeLostMs;
-    return Math.min(heartbeat, this.saidGoodbye ? Infinity : this.openedAt + ageMaxMs);
+    const { settlement, position } = this;
+    if (this.phase !== null || position.rev < this.untilRev) return false;
+    return this.stopAtHead || (settlement !== null && position.rev >= settlement.seenRev && settlement.isComplete);
   }
 
   private requireStore(cause: unknown): void {
-    if (!this.patience.isOver(this.deps.sequencer.storeLostSince)) return;
+    const since = this.lostSince ?? this.deps.sequencer.storeLostSince;
+    if (since === null || performance.now() - since < this.deps.limits.storeLostMs) return;
     throw new DomainError('STORE_UNAVAILABLE', 'the database has been away for too long; resume with the cursor', {
-      metadata: { cursor: this.cursorText() },
+      metadata: { cursor: cursorText(this.cursor()) },
       retryAfterMs: this.deps.limits.reconnectAfterMs,
       cause,
     });
+  }
+
+  // How it waits and ends.
+
+  private sleep(): void {
+    const { ageMaxMs, storeLostMs } = this.deps.limits;
+    const lostSince = this.deps.sequencer.storeLostSince;
+    const heartbeatAt = lostSince === null ? this.bookmarkAt : lostSince + storeLostMs;
+    const agedAt = this.saidGoodbye ? Infinity : this.openedAt + ageMaxMs;
+    const ms = Math.max(0, Math.min(heartbeatAt, agedAt, this.wakeAt) - performance.now());
+    const rounded = ms < 20 * TIMER_STEP_MS ? ms : Math.ceil(ms / TIMER_STEP_MS) * TIMER_STEP_MS;
+    this.alarm = setTimeout(ringOf, Math.min(rounded, TIMER_MAX_MS), this);
+  }
+
+  private answer(result: Result): void {
+    const { resolve } = this.consumer!;
+    this.consumer = null;
+    if (result.done !== true) this.consumerSince = performance.now();
+    resolve(result);
+  }
+
+  private finish(): void {
+    this.close();
+    this.answer({ done: true, value: undefined });
+  }
+
+  private fail(error: unknown): void {
+    const { reject } = this.consumer!;
+    this.consumer = null;
+    this.close();
+    reject(error);
   }
 
   private close(): void {
     if (this.closed) return;
     this.closed = true;
     this.consumerSince = null;
-    this.signal.removeEventListener('abort', this.onAbort);
-    this.bell.ring();
+    clearTimeout(this.alarm);
+    this.deps.index.leave(this.group, this);
     this.deps.onClose(this);
+    // Whoever waits is told.
+    this.ring();
   }
-
-  private readonly onAbort = (): void => this.close();
 }
+
+/** One function for the timers of all watches. */
+const ringOf = (watcher: Watcher): void => watcher.ring();

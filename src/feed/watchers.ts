@@ -9,6 +9,7 @@ export interface WatchersLimits {
 /** The open watches of this process: how many there may be, and everybody to wake when the feed moves. */
 export class Watchers {
   private readonly open = new Map<Watcher, string>();
+  private readonly restless = new Set<Watcher>();
   private readonly ofCaller = new Map<string, number>();
   private reserved = 0;
   private drained: PromiseWithResolvers<void> | null = null;
@@ -44,15 +45,26 @@ export class Watchers {
 
   add(watcher: Watcher, caller: string): void {
     this.open.set(watcher, caller);
+    if (watcher.isRestless) this.restless.add(watcher);
   }
 
   remove(watcher: Watcher): void {
+    this.restless.delete(watcher);
     const caller = this.open.get(watcher);
     if (this.open.delete(watcher)) this.release(caller!);
   }
 
+  /** Nothing is as it was: everybody looks. */
   wake(): void {
-    for (const watcher of this.open.keys()) watcher.bell.ring();
+    for (const watcher of this.open.keys()) watcher.ring();
+  }
+
+  /** The feed has moved: those look that must get somewhere, whatever matches. */
+  wakeRestless(): void {
+    for (const watcher of this.restless) {
+      if (watcher.isRestless) watcher.ring();
+      else this.restless.delete(watcher);
+    }
   }
 
   endSlow(): void {

@@ -37,13 +37,14 @@ const FAULTS_MAX = 100;
 export async function verifyPaymentLogs(
   deps: Reads,
   range: CreationRange,
-  page: { readonly size: number; readonly after: Place | null; readonly signal: AbortSignal; timeLeftMs(): number },
+  page: { readonly size: number; readonly after: Place | null },
+  caller: { readonly signal: AbortSignal; timeLeftMs(): number },
 ): Promise<LogCheck> {
   const faults: LogFault[] = [];
   let [payments, entries, last] = [0, 0, page.after];
 
   do {
-    page.signal.throwIfAborted();
+    caller.signal.throwIfAborted();
     const size = Math.min(LOOK, page.size - payments);
     const found = await paymentsAfter(deps.orm, range, last, size);
     const chains = await walkChains(deps.orm, found);
@@ -58,7 +59,7 @@ export async function verifyPaymentLogs(
       last = payment;
     }
     if (found.length < size) return { payments, entries, faults, next: null };
-  } while (payments < page.size && page.timeLeftMs() > ANSWERING_MS);
+  } while (payments < page.size && caller.timeLeftMs() > ANSWERING_MS);
 
   return { payments, entries, faults, next: last };
 }

@@ -55,20 +55,21 @@ export interface Asking {
 export async function verifyPayments(
   deps: Deps,
   refs: readonly PaymentRef[],
-  options: Asking & { readonly apply: boolean },
+  asking: Asking,
+  { apply }: { readonly apply: boolean },
 ): Promise<VerifiedItem[]> {
   const found = await findPayments(deps, refs);
   const items = refs.map((ref, place) => ({ ref, found: found[place]! }));
   return await eachByQueue(items, accountOf, async ({ ref, found: payment }) => {
     if (payment instanceof DomainError) return unasked(ref, 'NOT_FOUND', payment);
-    const planned = await plan(deps, { ref, payment }, options);
-    return options.apply ? await carryOut(deps, planned, options.actor) : planned.item;
+    const planned = await plan(deps, { ref, payment }, asking);
+    return apply ? await carryOut(deps, planned, asking.actor) : planned.item;
   });
 }
 
 /** Asks the platform about each payment and applies the answer. */
 export async function syncPayments(deps: Deps, refs: readonly PaymentRef[], asking: Asking): Promise<SyncedItem[]> {
-  const items = await verifyPayments(deps, refs, { ...asking, apply: true });
+  const items = await verifyPayments(deps, refs, asking, { apply: true });
   return items.map(({ ref, payment, result, applied, error }) =>
     applied === null
       ? { ref, payment, outcome: 'ERROR', error: error ?? { reason: result, message: 'the answer was not applied' } }

@@ -58,7 +58,7 @@ export function operationsHandlers(deps: OperationsDeps) {
 
       const { range, size, token } = wanted;
       const after = placeOf(deps.pages.open(range, token));
-      const check = await verifyPaymentLogs(deps, range, { ...call, size, after });
+      const check = await verifyPaymentLogs(deps, range, { size, after }, call);
       return encodeLogCheck(check, deps.pages.seal(range, check.next === null ? null : placeText(check.next)));
     },
 

@@ -59,7 +59,7 @@ export function paymentHandlers(deps: HandlerDeps) {
 
     verifyPayments: async (request: rpc.VerifyPaymentsRequest, call: Call): Promise<rpc.VerifyPaymentsResponse> => {
       const { refs, apply } = decode.decodeVerifyPayments(request);
-      const items = await verifyPayments(deps, refs, { ...call, apply });
+      const items = await verifyPayments(deps, refs, call, { apply });
       return { items: await withNextSync(items, encodeVerified) };
     },
 

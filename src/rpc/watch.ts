@@ -7,11 +7,12 @@ import { EVERYTHING } from '../feed/filter.js';
 import { nextSyncOf } from '../payment/get-payment.js';
 import { waitForPayment } from '../feed/wait-for-payment.js';
 import type { WatchMessage, WatchRequest, WatchStart } from '../feed/watch.js';
+import type { Watcher } from '../feed/watcher.js';
 import { decodeWaitForPayment } from './decode.js';
 import { encodeDuration, encodePayment, encodeTime, codeOf, paymentStatusCode } from './encode.js';
 import * as field from './fields.js';
 import { decode } from './fields.js';
-import type { Call, Source } from './serve.js';
+import { Encoded, type Call, type Source } from './serve.js';
 
 export interface WatchDeps {
   readonly feed: Feed;
@@ -27,8 +28,7 @@ export function watchHandlers({ feed }: WatchDeps) {
   const streams = {
     watchPayments: async (request: rpc.WatchPaymentsRequest, call: Call): Promise<Source<rpc.WatchPaymentsResponse>> => {
       const decoded = decodeWatchPayments(request, call);
-      const watcher = await feed.watch(decoded, call.signal);
-      return { messages: encodeMessages(watcher, decoded.view), ended: watcher.ended };
+      return new WatchSource(await feed.watch(decoded), ENCODE[decoded.view]);
     },
   };
   return { unary, streams };
@@ -79,8 +79,44 @@ function startOf(decoded: z.infer<typeof watchPayments>): WatchStart {
   return { kind: STARTS[decoded.startAt ?? 0]! };
 }
 
-async function* encodeMessages(messages: AsyncIterable<WatchMessage>, view: WatchRequest['view']): AsyncIterable<rpc.WatchPaymentsResponse> {
-  for await (const message of messages) yield encodeMessage(message, view);
+class WatchSource implements Source<rpc.WatchPaymentsResponse> {
+  constructor(
+    private readonly watcher: Watcher,
+    private readonly encode: (typeof ENCODE)[WatchRequest['view']],
+  ) {}
+
+  get ended(): AbortSignal {
+    return this.watcher.ended;
+  }
+
+  next(): Promise<rpc.WatchPaymentsResponse | Encoded | null> {
+    return this.watcher.next().then(this.encode);
+  }
+
+  return(): void {
+    void this.watcher.return();
+  }
+}
+
+/** Watches of one group get the very same messages, which are encoded once. */
+const encodings = new WeakMap<WatchMessage, Encoded>();
+
+const encodeIn =
+  (view: WatchRequest['view']) =>
+  ({ value }: IteratorResult<WatchMessage, undefined>): rpc.WatchPaymentsResponse | Encoded | null =>
+    value === undefined ? null : shared(value, view);
+
+/** One function for all watches of a view. */
+const ENCODE = { KEYS: encodeIn('KEYS'), STATUS: encodeIn('STATUS'), FULL: encodeIn('FULL') };
+
+function shared(message: WatchMessage, view: WatchRequest['view']): rpc.WatchPaymentsResponse | Encoded {
+  if (message.kind !== 'events') return encodeMessage(message, view);
+  let encoded = encodings.get(message);
+  if (encoded === undefined) {
+    encoded = new Encoded(Buffer.from(rpc.WatchPaymentsResponse.encode(encodeMessage(message, view)).finish()));
+    encodings.set(message, encoded);
+  }
+  return encoded;
 }
 
 function encodeMessage(message: WatchMessage, view: WatchRequest['view']): rpc.WatchPaymentsResponse {

@@ -31,12 +31,12 @@ beforeAll(async () => {
     {
       call: unary<Buffer, Buffer>(log, 'call', (request, call) => answer(request, call)),
       stream: serverStream<Buffer, Buffer>(log, 'stream', async (request, call) => {
-        const first = await answer(request, call);
-        async function* messages(): AsyncIterable<Buffer> {
-          yield first;
-          yield await answer(request, call);
-        }
-        return { messages: messages(), ended: new AbortController().signal };
+        const messages = [await answer(request, call), () => answer(request, call), null];
+        const next = async (): Promise<Buffer | null> => {
+          const message = messages.shift()!;
+          return typeof message === 'function' ? await message() : message;
+        };
+        return { next, return: () => undefined, ended: new AbortController().signal };
       }),
     },
   );
