@@ -12,7 +12,7 @@ import { startUnionPaySimulator } from '../src/simulator/unionpay/server.js';
 import { startWechatPaySimulator } from '../src/simulator/wechatpay/server.js';
 import type { Logger } from '../src/logger.js';
 import { SyncWorker } from '../src/sync/sync-worker.js';
-import { accountsOf, startTestApp, type TestApp } from './support/app.js';
+import { accountsOf, startTestApp, type SeenError, type TestApp } from './support/app.js';
 import { initiated, logOf, refundOf, yuan } from './support/requests.js';
 import { until } from './support/until.js';
 
@@ -473,6 +473,14 @@ describe.each([
     await expect(service.payments.createPayment(request)).rejects.toMatchObject({ code: 'UNAVAILABLE', reason: 'PLATFORM_UNREACHABLE' });
     aheadMs += 1_001;
     await expect(service.payments.createPayment(request)).resolves.toMatchObject({ replayed: true, payment: { status: S.PAYMENT_STATUS_PENDING } });
+  });
+
+  test('an order that the platform took no call for, and that nobody asks for again, is placed at the next look', async () => {
+    fail('create', 'rate-limit');
+    const refused = await service.payments.createPayment(initiated({ platform: stage.platform })).catch((error: SeenError) => error);
+    const { metadata } = refused as SeenError;
+    await later(10 * 60_000);
+    expect(await read(metadata['payment_id']!)).toMatchObject({ payment: { status: S.PAYMENT_STATUS_PENDING, checkout: { form: { $case: 'qrText' } } } });
   });
 
   test("the day's bill has what was paid and given back", async () => {

@@ -43,9 +43,16 @@ async function drivePayment(deps: Deps, payment: Payment): Promise<Payment> {
   const isDone = payment.isExpired(now) && payment.origin === 'INITIATED';
   if (payment.closeRequestedAt !== null || isDone) return await closeAndAsk(deps, payment);
 
-  // The reply to placing it was lost; the same order again is the same order.
-  const isUnplaced = payment.status === 'UNKNOWN' && payment.origin === 'INITIATED' && payment.checkout === null;
-  return isUnplaced ? await quietly(payment, () => placeOrder(deps, payment)) : payment;
+  return isUnplaced(payment) ? await quietly(payment, () => placeOrder(deps, payment)) : payment;
+}
+
+/**
+ * Nobody has heard what became of placing it, as when the reply was lost or the process died, and the platform answers without knowing
+ * more: the same order again is the same order.
+ */
+function isUnplaced({ origin, checkout, status, facts, queryFailure }: Payment): boolean {
+  const isUnheardOf = status === 'UNKNOWN' || facts.open === undefined;
+  return origin === 'INITIATED' && checkout === null && isUnheardOf && queryFailure === null;
 }
 
 /** Closed at the platform, and then asked once more: a buyer may have been faster. */

@@ -7815,8 +7815,8 @@ export const PaymentServiceService = {
    * Creates a unified record; an initiated one is also placed at the platform and answered with its checkout. The status after is
    * PENDING; FAILED where the platform refused for good; UNKNOWN where its reply was lost (sync settles it, no error is
    * raised). Idempotent by request_id: a repetition answers with the payment as it is now, and places the order again, as the same
-   * order, if that had not happened. Errors: ORDER_EXISTS, REQUEST_ID_REUSED, PLATFORM_NOT_CONFIGURED, PLATFORM_REJECTED,
-   * PLATFORM_UNREACHABLE.
+   * order, if that had not happened; sync does so, too, where nobody repeats it. Errors: ORDER_EXISTS, REQUEST_ID_REUSED,
+   * PLATFORM_NOT_CONFIGURED (nothing is kept), PLATFORM_REJECTED and PLATFORM_UNREACHABLE (the intent is kept and carried out).
    */
   createPayment: {
     path: "/payment.v1.PaymentService/CreatePayment" as const,
@@ -8038,8 +8038,8 @@ export interface PaymentServiceServer extends UntypedServiceImplementation {
    * Creates a unified record; an initiated one is also placed at the platform and answered with its checkout. The status after is
    * PENDING; FAILED where the platform refused for good; UNKNOWN where its reply was lost (sync settles it, no error is
    * raised). Idempotent by request_id: a repetition answers with the payment as it is now, and places the order again, as the same
-   * order, if that had not happened. Errors: ORDER_EXISTS, REQUEST_ID_REUSED, PLATFORM_NOT_CONFIGURED, PLATFORM_REJECTED,
-   * PLATFORM_UNREACHABLE.
+   * order, if that had not happened; sync does so, too, where nobody repeats it. Errors: ORDER_EXISTS, REQUEST_ID_REUSED,
+   * PLATFORM_NOT_CONFIGURED (nothing is kept), PLATFORM_REJECTED and PLATFORM_UNREACHABLE (the intent is kept and carried out).
    */
   createPayment: handleUnaryCall<CreatePaymentRequest, CreatePaymentResponse>;
   /** One payment by its id or its platform order, in any status, as recorded: the platform is not asked (see SyncPayments). */
@@ -8124,8 +8124,8 @@ export interface PaymentServiceClient extends Client {
    * Creates a unified record; an initiated one is also placed at the platform and answered with its checkout. The status after is
    * PENDING; FAILED where the platform refused for good; UNKNOWN where its reply was lost (sync settles it, no error is
    * raised). Idempotent by request_id: a repetition answers with the payment as it is now, and places the order again, as the same
-   * order, if that had not happened. Errors: ORDER_EXISTS, REQUEST_ID_REUSED, PLATFORM_NOT_CONFIGURED, PLATFORM_REJECTED,
-   * PLATFORM_UNREACHABLE.
+   * order, if that had not happened; sync does so, too, where nobody repeats it. Errors: ORDER_EXISTS, REQUEST_ID_REUSED,
+   * PLATFORM_NOT_CONFIGURED (nothing is kept), PLATFORM_REJECTED and PLATFORM_UNREACHABLE (the intent is kept and carried out).
    */
   createPayment(
     request: CreatePaymentRequest,
