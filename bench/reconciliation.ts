@@ -3,7 +3,8 @@
  *
  * A durable database is filled with as many payments and refunds of one day as the bill has rows, ten payments to a refund, under numbers
  * in no order. The bill comes from a generator in the place of the wire, as an adapter gives it: a row at a time. Twenty differences are
- * planted, and exactly those must be found. Ends with 1 beyond 120 seconds or 256 MB for a million rows, and in proportion for more.
+ * planted, and exactly those must be found. Ends with 1 beyond 120 seconds for a million rows, in proportion for more, or 256 MB in all:
+ * the process runs with the young generation that `npm start` gives it, for V8 would take 100 MB more for nothing.
  */
 import { createHash } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
@@ -26,7 +27,7 @@ import { openOrm } from '../src/store/orm.js';
 import { UnitOfWork } from '../src/store/unit-of-work.js';
 
 const SECONDS_MAX = 120;
-const GROWTH_MAX_BYTES = 256 * 1024 ** 2;
+const PEAK_MAX_BYTES = 256 * 1024 ** 2;
 const DAY = '2026-03-10';
 const START_MS = Date.parse(`${DAY}T00:00:00+08:00`);
 const REPLY = { status: 200, contentType: 'text/plain', body: '' };
@@ -95,7 +96,7 @@ const expected = Object.entries(PLANTED).map(([kind, count]) => `${count} ${kind
 const faults = [
   ...(counts.sort().join() === expected.sort().join() && ended.status === 'COMPLETED' ? [] : [`the findings are not the planted ones: ${expected.join(', ')}`]),
   ...(seconds <= SECONDS_MAX * Math.max(1, rowCount / 1e6) ? [] : [`more than ${SECONDS_MAX} s`]),
-  ...(growth <= GROWTH_MAX_BYTES ? [] : ['more than 256 MB']),
+  ...(peak <= PEAK_MAX_BYTES ? [] : ['more than 256 MB']),
 ];
 for (const fault of faults) say(`FAILED    ${fault}`);
 process.exitCode = faults.length === 0 ? 0 : 1;
