@@ -45,7 +45,7 @@ async function drivePayment(deps: Deps, payment: Payment): Promise<Payment> {
 
   // The reply to placing it was lost; the same order again is the same order.
   const isUnplaced = payment.status === 'UNKNOWN' && payment.origin === 'INITIATED' && payment.checkout === null;
-  return isUnplaced ? await quietly(payment, () => placeOrder(deps, payment)) : payment;
+  return isUnplaced ? await quietly(payment, () => placeOrder(deps, payment, { isFirst: false })) : payment;
 }
 
 /** Closed at the platform, and then asked once more: a buyer may have been faster. */
