@@ -74,6 +74,19 @@ test('50 creations with one request id make one payment', async () => {
   expect(answers.filter(({ replayed }) => !replayed)).toHaveLength(1);
 });
 
+test('a creation that is repeated while nobody knows the first one has an order at the platform: a refusal is not its end', async () => {
+  simulator.control.faults.add({ operation: 'precreate', kind: 'hold' });
+  simulator.control.faults.add({ operation: 'precreate', kind: 'error-response', ordinal: 2, code: '40004', subCode: 'ACQ.INVALID_PARAMETER' });
+  const request = initiated();
+  const first = create(far, request);
+  await simulator.control.holding('precreate');
+
+  const { payment } = await create(near, request);
+  expect(payment).toMatchObject({ status: PaymentStatus.PAYMENT_STATUS_PENDING });
+  simulator.control.release();
+  expect((await first).payment).toMatchObject({ paymentId: payment!.paymentId, status: PaymentStatus.PAYMENT_STATUS_PENDING, checkout: expect.anything() });
+});
+
 test('50 creations of one platform order under different request ids make one payment and 49 refusals', async () => {
   const request = registered();
   const outcomes = await Promise.allSettled(Array.from({ length: 50 }, (_, index) => create(either(index), { ...request, requestId: randomUUID() })));

@@ -92,7 +92,7 @@ export async function createPayment(
 
   const payment = recorded.payment ?? (await deps.orm.em.fork().findOneOrFail(Payment, { id: recorded.id }));
   const unplaced = payment.origin === 'INITIATED' && payment.checkout === null && isOpen(payment.status);
-  return { payment: unplaced ? await placeOrder(deps, payment) : payment, replayed: recorded.replayed };
+  return { payment: unplaced ? await placeOrder(deps, payment, { isFirst: !recorded.replayed }) : payment, replayed: recorded.replayed };
 }
 
 const EXPIRY_MIN_MS = 60_000;

@@ -10,16 +10,21 @@ import type { View } from '../store/unit-of-work.js';
 /** Orders that this process is placing right now: concurrent repetitions of one request share one call. */
 const placing = new Map<PaymentId, Promise<Payment>>();
 
+interface Placing {
+  /** Whether nobody can have sent this order before: not even a process that was killed before it could record the answer. */
+  readonly isFirst: boolean;
+}
+
 /** Places the order of an initiated payment and records the outcome; safe to repeat, for the order number never changes. */
-export function placeOrder(deps: Deps, payment: Payment): Promise<Payment> {
+export function placeOrder(deps: Deps, payment: Payment, how: Placing): Promise<Payment> {
   const underWay = placing.get(payment.id);
   if (underWay !== undefined) return underWay;
-  const placed = place(deps, payment).finally(() => placing.delete(payment.id));
+  const placed = place(deps, payment, how).finally(() => placing.delete(payment.id));
   placing.set(payment.id, placed);
   return placed;
 }
 
-async function place(deps: Deps, payment: Payment): Promise<Payment> {
+async function place(deps: Deps, payment: Payment, { isFirst }: Placing): Promise<Payment> {
   const adapter = deps.platforms.adapter(payment.platform, payment.merchantAccount);
   const at = deps.clock.now();
   const outcome = await adapter.create(
@@ -41,7 +46,7 @@ async function place(deps: Deps, payment: Payment): Promise<Payment> {
     payments: [payment.id],
     decide: (view) => {
       const locked = view.payment(payment.id);
-      joinPlacing(view, locked, outcome, at, view.act({ type: 'PLATFORM', id: locked.platform }));
+      joinPlacing(view, locked, { outcome, at, isFirst }, view.act({ type: 'PLATFORM', id: locked.platform }));
       return locked;
     },
   });
@@ -50,7 +55,12 @@ async function place(deps: Deps, payment: Payment): Promise<Payment> {
   return placed;
 }
 
-function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout>, at: Date, act: Act): void {
+interface Placed extends Placing {
+  readonly outcome: CallOutcome<Checkout>;
+  readonly at: Date;
+}
+
+function joinPlacing(view: View, payment: Payment, { outcome, at, isFirst }: Placed, act: Act): void {
   const source = 'SYNC_REPLY';
   if (outcome.kind === 'ACCEPTED') {
     payment.storeCheckout(outcome.value, act.at);
@@ -59,9 +69,9 @@ function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout
   }
 
   // A first call that ended in doubt is asked about at once; repeated ones are the worker's, at the pace of its schedule.
-  const repeated = payment.facts.open !== undefined || !isOpen(payment.status);
+  const isKnown = payment.facts.open !== undefined || !isOpen(payment.status);
   const askAbout = (): void => {
-    if (!repeated) view.syncDue(payment, act.at);
+    if (!isKnown) view.syncDue(payment, act.at);
   };
   payment.recordCall({ reason: `placing the order: ${outcome.kind}`, error: outcome }, act);
   if (outcome.kind === 'UNKNOWN') {
@@ -70,7 +80,7 @@ function joinPlacing(view: View, payment: Payment, outcome: CallOutcome<Checkout
   }
   if (outcome.kind !== 'REJECTED') return;
   // A refusal of a repeated call may be the echo of a first one that succeeded; then only a query tells.
-  if (outcome.meaning === 'FINAL' && !repeated) {
+  if (outcome.meaning === 'FINAL' && isFirst && !isKnown) {
     joinEvidence(view, payment, { evidence: { class: 'NEGATIVE_FINAL', status: 'FAILED', at, word: outcome.code }, source }, act);
   } else if (outcome.meaning === 'MONEY_UNCLEAR') {
     joinEvidence(view, payment, { evidence: { class: 'MONEY_UNCLEAR', at, word: outcome.code }, source }, act);

@@ -35,6 +35,8 @@ export const FAULT_KINDS = [
   'signature-probe',
   /** A refund is accepted but not carried out: success, and no change of funds. */
   'refund-not-executed',
+  /** A query is answered by a copy of the book that is `delayMs` behind: properly signed, and true then. Other calls are not touched. */
+  'stale-answer',
 ] as const;
 
 export type FaultKind = (typeof FAULT_KINDS)[number];
@@ -77,6 +79,9 @@ export class FaultPlan {
     return struck;
   }
 }
+
+/** How far behind the book is that a query is answered from. */
+export const lagOf = (fault: Fault | null): number => (fault?.kind === 'stale-answer' ? (fault.delayMs ?? 1_000) : 0);
 
 const first = ({ ordinal }: Fault): number => ordinal ?? 1;
 const end = (fault: Fault): number => first(fault) + (fault.times ?? 1);

@@ -23,7 +23,7 @@ export interface Release {
 }
 
 /** A process that dies leaves its claims to expire. */
-const LEASE_MS = 60_000;
+export const LEASE_MS = 60_000;
 
 const CLAIM = `
   update payment_sync s set due_at = $4, lease_until = $4

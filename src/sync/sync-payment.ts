@@ -43,7 +43,7 @@ async function drivePayment(deps: Deps, payment: Payment): Promise<Payment> {
   const isDone = payment.isExpired(now) && payment.origin === 'INITIATED';
   if (payment.closeRequestedAt !== null || isDone) return await closeAndAsk(deps, payment);
 
-  return isUnplaced(payment) ? await quietly(payment, () => placeOrder(deps, payment)) : payment;
+  return isUnplaced(payment) ? await quietly(payment, () => placeOrder(deps, payment, { isFirst: false })) : payment;
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The simulators' own books, and what differs between them and the service's. */
 import pg from 'pg';
 import type { Simulators } from '../../src/simulator/simulators.js';
+import { countBy } from './trouble.js';
 
 export interface PlatformOrder {
   /** Placed under this number; more than one is a second order. */
@@ -49,6 +50,7 @@ const isSuccess = (code: string | null): boolean => code === '00' || code === 'A
 export const VIOLATIONS = [
   'paid but not recorded',
   'recorded but not paid',
+  'unpaid after it was paid',
   'second order',
   'double refund',
   'refund not as recorded',
@@ -63,7 +65,15 @@ export interface Verdict {
   readonly refunds: number;
   readonly byStatus: Readonly<Record<string, number>>;
   readonly byReviewReason: Readonly<Record<string, number>>;
-  readonly violations: readonly { readonly kind: Violation; readonly what: string }[];
+  readonly violations: readonly Violated[];
+  /** How the first of them came there: their payments' logs, a line for each entry. */
+  readonly stories: readonly string[];
+}
+
+interface Violated {
+  readonly kind: Violation;
+  readonly payment: string;
+  readonly what: string;
 }
 
 interface PaymentRow {
@@ -86,38 +96,44 @@ interface RefundRow {
   readonly told: string;
 }
 
-export async function compareBooks(databaseUrl: string, books: ReadonlyMap<string, PlatformOrder>): Promise<Verdict> {
+/** The records of one application. */
+export async function compareBooks(databaseUrl: string, application: string, books: ReadonlyMap<string, PlatformOrder>): Promise<Verdict> {
   const client = new pg.Client(databaseUrl);
   await client.connect();
   try {
     const payments = await client.query<PaymentRow>(
-      'select id, merchant_order_no as no, status, review_reason as reason, paid_amount::text as paid, log_seq as seq, log_hash as hash from payment',
+      'select id, merchant_order_no as no, status, review_reason as reason, paid_amount::text as paid, log_seq as seq, log_hash as hash from payment where app_id = $1',
+      [application],
     );
     const refunds = await client.query<RefundRow>(
       `select r.payment_id as payment, r.platform_refund_no as no, r.status, r.amount::text as amount, r.external,
               concat_ws(', ', p.platform, r.attempts || ' sent', r.retry, r.failure_code) as told
-         from refund r join payment p on p.id = r.payment_id`,
+         from refund r join payment p on p.id = r.payment_id where p.app_id = $1`,
+      [application],
     );
     const ofPayment = Map.groupBy(refunds.rows, ({ payment }) => payment);
     const violations = payments.rows.flatMap((payment) => violationsOf(payment, ofPayment.get(payment.id) ?? [], books.get(payment.no)));
+    const all = [...violations, ...(await unpaidAgain(client, application)), ...(await brokenChains(client, application))];
     return {
       payments: payments.rows.length,
       refunds: refunds.rows.length,
       byStatus: countBy(payments.rows.map(({ status }) => status)),
       byReviewReason: countBy(payments.rows.flatMap(({ reason }) => reason ?? [])),
-      violations: [...violations, ...(await brokenChains(client))],
+      violations: all,
+      stories: await storiesOf(client, [...new Set(all.map(({ payment }) => payment))].slice(0, STORIES_MAX)),
     };
   } finally {
     await client.end();
   }
 }
 
+const STORIES_MAX = 3;
 const OPEN = ['PENDING', 'PROCESSING', 'UNKNOWN'];
 const OPEN_REFUND = ['CREATED', 'SUBMITTED', 'UNKNOWN', 'ABNORMAL'];
 
-function violationsOf(payment: PaymentRow, refunds: readonly RefundRow[], order: PlatformOrder | undefined): Verdict['violations'] {
-  const found: { kind: Violation; what: string }[] = [];
-  const add = (kind: Violation, what: string): number => found.push({ kind, what: `${payment.id} (${payment.no}): ${what}` });
+function violationsOf(payment: PaymentRow, refunds: readonly RefundRow[], order: PlatformOrder | undefined): Violated[] {
+  const found: Violated[] = [];
+  const add = (kind: Violation, what: string): number => found.push({ kind, payment: payment.id, what: `${payment.no}: ${what}` });
   const paid = order?.paid ?? null;
 
   if (paid !== null && payment.paid === '0') add('paid but not recorded', `${paid} paid, the record is ${payment.status}`);
@@ -142,20 +158,36 @@ function violationsOf(payment: PaymentRow, refunds: readonly RefundRow[], order:
   return found;
 }
 
-/** The chain's shape for all, its head against the payment; the content is VerifyPaymentLog's. */
-async function brokenChains(client: pg.Client): Promise<Verdict['violations']> {
+/** Whatever it is in the end: between, somebody was told that the money is not there. Nobody decides a review in this run. */
+async function unpaidAgain(client: pg.Client, application: string): Promise<Violated[]> {
   const { rows } = await client.query<{ id: string; what: string }>(
-    `select p.id, 'the chain is not dense, or not its payment''s' as what from payment p
-      where (select count(*) from payment_log l where l.payment_id = p.id) <> p.log_seq
-         or not exists (select 1 from payment_log l where l.payment_id = p.id and l.seq = p.log_seq and l.hash = p.log_hash)
-         or exists (select 1 from payment_log l left join payment_log b on b.payment_id = l.payment_id and b.seq = l.seq - 1
-                     where l.payment_id = p.id and l.prev_hash is distinct from b.hash)`,
+    `select payment_id as id, min(seq) || ': ' || min(status) as what from payment_log l
+      where app_id = $1 and status not in ('SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED', 'REVIEW')
+        and exists (select 1 from payment_log b where b.payment_id = l.payment_id and b.seq < l.seq and b.status in ('SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED'))
+      group by payment_id`,
+    [application],
   );
-  return rows.map(({ id, what }) => ({ kind: 'broken log chain', what: `${id}: ${what}` }));
+  return rows.map(({ id: payment, what }) => ({ kind: 'unpaid after it was paid', payment, what: `log entry ${what}` }));
 }
 
-function countBy(names: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const name of names) counts[name] = (counts[name] ?? 0) + 1;
-  return counts;
+/** The chain's shape for all, its head against the payment; the content is VerifyPaymentLog's. */
+async function brokenChains(client: pg.Client, application: string): Promise<Violated[]> {
+  const { rows } = await client.query<{ id: string; what: string }>(
+    `select p.id, 'the chain is not dense, or not its payment''s' as what from payment p
+      where p.app_id = $1 and ((select count(*) from payment_log l where l.payment_id = p.id) <> p.log_seq
+         or not exists (select 1 from payment_log l where l.payment_id = p.id and l.seq = p.log_seq and l.hash = p.log_hash)
+         or exists (select 1 from payment_log l left join payment_log b on b.payment_id = l.payment_id and b.seq = l.seq - 1
+                     where l.payment_id = p.id and l.prev_hash is distinct from b.hash))`,
+    [application],
+  );
+  return rows.map(({ id: payment, what }) => ({ kind: 'broken log chain', payment, what }));
+}
+
+async function storiesOf(client: pg.Client, payments: readonly string[]): Promise<string[]> {
+  const { rows } = await client.query<{ line: string }>(
+    `select concat_ws(' ', l.payment_id, l.seq, to_char(l.recorded_at, 'DD HH24:MI:SS.MS'), l.kind, l.actor_type, l.source, l.prev_status, l.status, l.reason, l.error_code, l.error_message, l.evidence) as line
+       from payment_log l where l.payment_id = any($1) and l.kind <> 'REFUSED' order by l.payment_id, l.seq`,
+    [payments],
+  );
+  return rows.map(({ line }) => line);
 }

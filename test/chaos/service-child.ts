@@ -13,7 +13,7 @@ export interface FromChild {
 }
 
 let aheadMs = Number(process.env['CHAOS_AHEAD_MS'] ?? 0);
-plant(process.env['CHAOS_BUG']);
+plant(process.env['CHAOS_BUGS']?.split(',') ?? []);
 const app = await startApp(readConfig(), { clock: { now: () => new Date(Date.now() + aheadMs) }, log: createLogger('fatal') });
 
 process.on('message', (told: ToChild) => {

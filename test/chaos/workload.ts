@@ -4,15 +4,19 @@ import * as grpc from '@grpc/grpc-js';
 import { promised, type Promised } from '../../src/cli/promised.js';
 import { CheckoutKind, type Payment } from '../../src/gen/payment/v1/payment.js';
 import * as rpc from '../../src/gen/payment/v1/payment_service.js';
+import { ControlError } from '../../src/simulator/control-error.js';
 import type { Simulators } from '../../src/simulator/simulators.js';
 import { Random } from '../notification/random.js';
+import type { Application } from './planted-bugs.js';
 
 const CALL_MAX_MS = 20_000;
 const PAUSE_MS = 150;
 /** How often a caller repeats itself before it gives up; the service is killed every few seconds. */
 const PATIENCE = 200;
+const LOOKS = ['get', 'sync', 'verify'] as const;
 const PLATFORMS = ['alipay', 'wechatpay', 'unionpay'] as const;
 
+/** What the callers of one application heard. */
 export interface Told {
   /** Refusals that no caller may ever see. */
   readonly internal: string[];
@@ -22,59 +26,76 @@ export interface Told {
 export interface WorkloadOptions {
   readonly address: string;
   readonly simulators: Simulators;
+  /** Of each application. */
   readonly payments: number;
+  readonly applications: readonly Application[];
   readonly seed: number;
   readonly concurrency: number;
+  /** How often callers look at one payment, at most. */
+  readonly looksMax: number;
 }
 
-export async function runWorkload(options: WorkloadOptions): Promise<Told> {
+export interface Worked {
+  readonly told: Readonly<Record<Application, Told>>;
+  /** Buyers who pay in the last minutes before their order expires. */
+  readonly latecomers: (() => void)[];
+}
+
+export async function runWorkload(options: WorkloadOptions): Promise<Worked> {
   const client = new rpc.PaymentServiceClient(options.address, grpc.credentials.createInsecure(), { 'grpc.max_reconnect_backoff_ms': 500, 'grpc.initial_reconnect_backoff_ms': 50 });
   const payments = promised(client, { deadlineMs: CALL_MAX_MS });
-  const told: Told = { internal: [], gaveUp: [] };
+  const worked: Worked = { told: Object.fromEntries(options.applications.map((name) => [name, { internal: [], gaveUp: [] }])) as unknown as Worked['told'], latecomers: [] };
   let next = 0;
   await Promise.all(
     Array.from({ length: options.concurrency }, async () => {
-      for (let index = next++; index < options.payments; index = next++) await new Story(payments, options, told, index).run();
+      for (let index = next++; index < options.payments * options.applications.length; index = next++) await new Story(payments, options, worked, index).run();
     }),
   );
   client.close();
-  return told;
+  return worked;
 }
 
 class Story {
   private readonly random: Random;
   private readonly platform: (typeof PLATFORMS)[number];
   private readonly amount: bigint;
+  private readonly appId: Application;
 
   constructor(
     private readonly service: Promised<rpc.PaymentServiceClient>,
     private readonly options: WorkloadOptions,
-    private readonly told: Told,
+    private readonly worked: Worked,
     private readonly index: number,
   ) {
     this.random = new Random(options.seed, index);
+    this.appId = options.applications[index % options.applications.length]!;
     this.platform = this.random.pick(PLATFORMS);
     this.amount = BigInt(this.random.between(100, 10_000));
   }
 
   async run(): Promise<void> {
     const ends = this.random.next();
+    const hesitatesMs = this.random.chance(0.3) ? this.random.between(100, 1_000) : null;
+    const looks = Array.from({ length: this.random.below(this.options.looksMax + 1) }, () => ({ afterMs: this.random.between(0, 600), how: this.random.pick(LOOKS) }));
     const refunds = Array.from({ length: this.random.below(4) }, () => BigInt(this.random.between(1, Number(this.amount) / 2)));
     const isClosed = this.random.chance(0.1);
 
     const payment = await this.create();
     if (payment === null) return;
     const closing = isClosed ? this.close(payment) : Promise.resolve();
-    if (ends < 0.85) await this.pay(payment);
+    const looking = this.look(payment, looks);
+    if (ends < 0.8) await this.pay(payment, hesitatesMs);
+    else if (ends < 0.9) this.worked.latecomers.push(() => this.tryToPay(payment));
     await closing;
     // Two at a time, now and then: they compete for the same money.
     await Promise.all(refunds.map(async (amount, at) => await this.refund(payment, amount, at)));
+    await looking;
   }
 
   private create(): Promise<Payment | null> {
     const request = rpc.CreatePaymentRequest.fromPartial({
       requestId: `create-${this.options.seed}-${this.index}`,
-      appId: 'chaos',
+      appId: this.appId,
       orderId: `order-${this.index}`,
       platform: platformCode(this.platform),
       subject: 'tea',
@@ -85,17 +106,40 @@ class Story {
   }
 
   /** The buyer comes when the platform has the order, whatever the service knows of it. */
-  private async pay({ merchantOrderNo }: Payment): Promise<void> {
-    const { control } = this.options.simulators[this.platform];
-    for (let attempt = 0; attempt < PATIENCE; attempt += 1) {
-      try {
-        control.buyerPays(merchantOrderNo);
-        return;
-      } catch {
-        // Not placed yet, or closed by now.
-        await wait(PAUSE_MS);
-        if (attempt > 20) return;
-      }
+  private async pay(payment: Payment, hesitatesMs: number | null): Promise<void> {
+    if (hesitatesMs !== null) {
+      this.atPlatform((control) => control.paymentFails(payment.merchantOrderNo));
+      await wait(hesitatesMs);
+    }
+    for (let attempt = 0; attempt < 20 && !this.tryToPay(payment); attempt += 1) await wait(PAUSE_MS);
+  }
+
+  private tryToPay({ merchantOrderNo }: Payment): boolean {
+    return this.atPlatform((control) => control.buyerPays(merchantOrderNo));
+  }
+
+  /** False where the order is not placed yet, or closed by now. */
+  private atPlatform(act: (control: Simulators[(typeof PLATFORMS)[number]]['control']) => unknown): boolean {
+    try {
+      act(this.options.simulators[this.platform].control);
+      return true;
+    } catch (error) {
+      if (error instanceof ControlError) return false;
+      throw error;
+    }
+  }
+
+  /** What callers do beside the story: they look, and have the service ask. */
+  private async look({ paymentId }: Payment, looks: readonly { readonly afterMs: number; readonly how: (typeof LOOKS)[number] }[]): Promise<void> {
+    const ref = rpc.PaymentRef.fromPartial({ ref: { $case: 'paymentId', value: paymentId } });
+    const ways: Record<(typeof LOOKS)[number], () => Promise<unknown>> = {
+      get: () => this.service.getPayment(rpc.GetPaymentRequest.fromPartial({ ref })),
+      sync: () => this.service.syncPayments(rpc.SyncPaymentsRequest.fromPartial({ target: { $case: 'payments', value: { refs: [ref] } } })),
+      verify: () => this.service.verifyPayments({ refs: [ref], apply: true }),
+    };
+    for (const { afterMs, how } of looks) {
+      await wait(afterMs);
+      await this.stubborn(how, ways[how]);
     }
   }
 
@@ -122,12 +166,12 @@ class Story {
         return await call();
       } catch (error) {
         const { code, details } = error as grpc.ServiceError;
-        if (code === grpc.status.INTERNAL && !/RST_STREAM/.test(details)) this.told.internal.push(`${what}: ${details}`);
+        if (code === grpc.status.INTERNAL && !/RST_STREAM/.test(details)) this.worked.told[this.appId].internal.push(`${what}: ${details}`);
         if (!AGAIN.includes(code)) return null;
         await wait(PAUSE_MS);
       }
     }
-    this.told.gaveUp.push(`${what} of ${this.index}`);
+    this.worked.told[this.appId].gaveUp.push(`${what} of ${this.index}`);
     return null;
   }
 }

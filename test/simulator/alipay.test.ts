@@ -383,6 +383,23 @@ describe('a fault', () => {
     expect(codes).toEqual(['10000', '40005', '40005', '10000']);
   });
 
+  test('may be an answer of a while ago', async () => {
+    const outTradeNo = await paid();
+    await refund(outTradeNo, '1.00', 'R1');
+    simulator.control.advanceClock(60_000);
+    await refund(outTradeNo, '87.88', 'R2');
+    const stale = async (delayMs: number): Promise<unknown[]> => {
+      simulator.control.faults.add({ operation: 'query', kind: 'stale-answer', delayMs });
+      simulator.control.faults.add({ operation: 'alipay.trade.fastpay.refund.query', kind: 'stale-answer', delayMs, times: 2 });
+      const { trade_status: status, sub_code: code } = await query(outTradeNo);
+      const refunds = await Promise.all(['R1', 'R2'].map((number) => refundQuery(outTradeNo, number)));
+      return [status ?? code, ...refunds.map((answer) => answer['refund_status'] ?? answer['sub_code'])];
+    };
+    expect(await stale(0)).toEqual(['TRADE_CLOSED', 'REFUND_SUCCESS', 'REFUND_SUCCESS']);
+    expect(await stale(30_000)).toEqual(['TRADE_SUCCESS', 'REFUND_SUCCESS', undefined]);
+    expect(await stale(90_000)).toEqual(['ACQ.TRADE_NOT_EXIST', 'ACQ.TRADE_NOT_EXIST', 'ACQ.TRADE_NOT_EXIST']);
+  });
+
   test('gives error_response signed or unsigned, the signature first, and a smuggled second node', async () => {
     const outTradeNo = await paid();
     const answered = async (kind: FaultKind): Promise<string> => {

@@ -415,6 +415,21 @@ describe('a fault', () => {
     expect(await codes(await held)).toEqual(['34', undefined]);
   });
 
+  test('may be an answer of a while ago', async () => {
+    const fields = await placed();
+    simulator.control.advanceClock(60_000);
+    simulator.control.buyerPays(fields['orderId']!);
+    const { queryId } = await query(fields);
+    const refund = await refunded(queryId!, '1');
+    await simulator.control.idle();
+    const stale = async (delayMs: number): Promise<unknown[]> => {
+      add('query', 'stale-answer', { delayMs, times: 2 });
+      return [await codes(fields), await codes(refund)];
+    };
+    expect(await stale(0)).toEqual([['00', '00'], ['00', '00']]);
+    expect(await stale(30_000)).toEqual([['34', undefined], ['34', undefined]]);
+  });
+
   test('accepts a refund and does not carry it out', async () => {
     const { queryId } = await paid();
     add('refund', 'refund-not-executed');

@@ -565,6 +565,22 @@ describe('a fault', () => {
     expect(second).toBe(first);
   });
 
+  test('may be an answer of a while ago', async () => {
+    const outTradeNo = await created();
+    simulator.control.advanceClock(60_000);
+    simulator.control.buyerPays(outTradeNo);
+    await raw('POST', REFUNDS, { body: refundBody(outTradeNo, 100, 'R1') });
+    await simulator.control.idle();
+    const stale = async (delayMs: number): Promise<unknown[]> => {
+      for (const operation of ['query', 'refund-query']) simulator.control.faults.add({ operation, kind: 'stale-answer', delayMs });
+      const [order, back] = [await queryLater(outTradeNo), await rawAnswer('GET', `${REFUNDS}/R1`)];
+      return [order.data['trade_state'] ?? order.data['code'], back.data['status'] ?? back.data['code']];
+    };
+    expect(await stale(0)).toEqual(['REFUND', 'SUCCESS']);
+    expect(await stale(30_000)).toEqual(['NOTPAY', 'RESOURCE_NOT_EXISTS']);
+    expect(await stale(90_000)).toEqual(['ORDER_NOT_EXIST', 'RESOURCE_NOT_EXISTS']);
+  });
+
   test('may accept a refund and leave it', async () => {
     const outTradeNo = await paid();
     simulator.control.faults.add({ operation: 'refund', kind: 'refund-not-executed' });

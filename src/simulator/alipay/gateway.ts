@@ -1,7 +1,7 @@
 /** `/gateway.do`: checks a call at the door, executes it, and answers it as planned by the faults. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Fault, FaultPlan } from '../faults.js';
+import { lagOf, type Fault, type FaultPlan } from '../faults.js';
 import type { Holds } from '../holds.js';
 import type { HttpReply, HttpRequest } from '../http.js';
 import { answer, htmlPage, nodeName, refused, type Node } from './answers.js';
@@ -99,7 +99,7 @@ function execute(gateway: Gateway, request: HttpRequest, fields: Fields | null, 
       const trade = gateway.platform.book.place(call);
       return { name: nodeName(method), node: { code: '10000' }, page: cashierPage(trade) };
     }
-    const circumstances = { origin: `http://${request.headers.host ?? ''}`, withholdRefund: fault?.kind === 'refund-not-executed' };
+    const circumstances = { origin: `http://${request.headers.host ?? ''}`, withholdRefund: fault?.kind === 'refund-not-executed', lagMs: lagOf(fault) };
     return { name: nodeName(method), node: operate(gateway.platform, { ...call, ...circumstances }), page: null };
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;

@@ -4,9 +4,9 @@ import type { Bills } from './bills.js';
 import type { Content } from './content.js';
 import { beijing, yuan } from './format.js';
 import type { Keyring } from './keyring.js';
-import { businessRefusal, invalidArgument, notPermitted, Refusal } from './refusal.js';
+import { businessRefusal, invalidArgument, notPermitted, Refusal, tradeNotExist } from './refusal.js';
 import type { Refunds } from './refunds.js';
-import { BUYER, refundedOf, reportedTotal, type Refund, type Trade } from './trade.js';
+import { BUYER, refundedOf, reportedTotal, tradeAsOf, type Refund, type Trade } from './trade.js';
 import type { Book } from './trades.js';
 
 export interface Call {
@@ -18,6 +18,8 @@ export interface Call {
   readonly origin: string;
   /** Accept a refund without carrying it out. */
   readonly withholdRefund: boolean;
+  /** How far behind the book is that a query reads. */
+  readonly lagMs: number;
 }
 
 export interface Platform {
@@ -45,7 +47,7 @@ const OPERATIONS: Readonly<Record<string, Operation>> = {
     return success({ trade_no: trade.tradeNo, out_trade_no: trade.outTradeNo });
   },
   'alipay.trade.pay': pay,
-  'alipay.trade.query': ({ book }, { content }) => success(tradeNode(book.find(content))),
+  'alipay.trade.query': ({ book }, call) => success(tradeNode(lookUp(book, call))),
   'alipay.trade.close': ({ book }, { content }) => {
     const trade = book.find(content);
     book.close(trade);
@@ -107,9 +109,10 @@ function refund({ book, refunds }: Platform, { content, withholdRefund }: Call):
 }
 
 /** A refund that is not there, or not yet to be seen, is a success without a word about it. */
-function refundQuery({ book, refundVisibleAfterMs }: Platform, { content }: Call): Node {
+function refundQuery({ book, refundVisibleAfterMs }: Platform, call: Call): Node {
+  const { content } = call;
   const requestNo = content.required('out_request_no');
-  const trade = book.find(content);
+  const trade = lookUp(book, call);
   const found = trade.refunds.find((one) => one.requestNo === requestNo);
   if (found === undefined || book.now() < found.at + refundVisibleAfterMs) return success();
   return success({
@@ -121,6 +124,13 @@ function refundQuery({ book, refundVisibleAfterMs }: Platform, { content }: Call
     ...(found.reason === null ? {} : { refund_reason: found.reason }),
     ...details(content, found),
   });
+}
+
+function lookUp(book: Book, { content, lagMs }: Call): Trade {
+  const trade = book.find(content);
+  const seen = lagMs === 0 ? trade : tradeAsOf(trade, book.now() - lagMs);
+  if (seen === null) throw tradeNotExist();
+  return seen;
 }
 
 function certificateDownload({ keyring }: Platform, { content }: Call): Node {

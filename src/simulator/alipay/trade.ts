@@ -47,6 +47,17 @@ export type TradeEvent =
   | { readonly kind: 'paid' | 'closed' | 'finished'; readonly trade: Trade }
   | { readonly kind: 'refunded'; readonly trade: Trade; readonly refund: Refund };
 
+/** As it stood then; null where a query would not have found it. */
+export function tradeAsOf(trade: Trade, then: number): Trade | null {
+  const { createdAt, paidAt, closedAt } = trade;
+  const isBefore = (at: number | null): boolean => at === null || at > then;
+  if (isBefore(createdAt)) return null;
+  const refunds = trade.refunds.filter(({ at }) => at <= then);
+  if (!isBefore(closedAt)) return { ...trade, refunds };
+  if (isBefore(paidAt)) return { ...trade, refunds, status: 'WAIT_BUYER_PAY', paidAt: null, paid: null, closedAt: null };
+  return { ...trade, refunds, status: trade.status === 'TRADE_CLOSED' ? 'TRADE_SUCCESS' : trade.status, closedAt: null };
+}
+
 /** Cumulative over all refunds of the trade. */
 export const refundedOf = ({ refunds }: Trade): bigint => refunds.reduce((sum, { amount }) => sum + amount, 0n);
 

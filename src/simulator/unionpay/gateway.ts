@@ -1,6 +1,6 @@
 /** The platform's HTTP door: checks a call, executes it, and answers it as planned by the faults. */
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Fault, FaultPlan } from '../faults.js';
+import { lagOf, type Fault, type FaultPlan } from '../faults.js';
 import type { Holds } from '../holds.js';
 import type { HttpReply, HttpRequest } from '../http.js';
 import { replyWith } from './answers.js';
@@ -101,7 +101,7 @@ function execute({ door, platform }: Gateway, received: Received, fault: Fault |
     if (fields === null) throw malformed('form');
     checkDoor(door, fields, route);
     if (route === null) throw new Error('a request without a route is refused at the door');
-    return route.run(platform, { fields, withholdRefund: fault?.kind === 'refund-not-executed' });
+    return route.run(platform, { fields, withholdRefund: fault?.kind === 'refund-not-executed', lagMs: lagOf(fault) });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return refused(received, error);

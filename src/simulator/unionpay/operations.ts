@@ -8,7 +8,7 @@ import { notFound, Refusal } from './refusal.js';
 import type { Demands } from './request.js';
 import type { Returns } from './returns.js';
 import type { Settlement } from './settlement.js';
-import { shownCode, type Transaction } from './transaction.js';
+import { shownCode, transactionAsOf, type Transaction } from './transaction.js';
 import type { Fields } from './wire.js';
 
 export interface Platform {
@@ -26,6 +26,8 @@ export interface Call {
   readonly fields: Fields;
   /** Accept a refund without carrying it out. */
   readonly withholdRefund: boolean;
+  /** How far behind the book is that a query reads. */
+  readonly lagMs: number;
 }
 
 export interface Done {
@@ -123,8 +125,9 @@ function giveBack({ returns, reqReserved }: Platform, kind: 'refund' | 'void', {
   return { fields: answerTo(fields, accepted, reqReserved), afterReply: () => returns.settleIfDue(transaction) };
 }
 
-function query(platform: Platform, { fields }: Call): Done {
-  const transaction = asked(platform.book, fields);
+function query(platform: Platform, { fields, lagMs }: Call): Done {
+  const known = asked(platform.book, fields);
+  const transaction = known === null || lagMs === 0 ? known : transactionAsOf(known, platform.book.now() - lagMs);
   if (transaction === null || isHidden(platform, transaction)) throw notFound();
   const code = shownCode(transaction, platform.book.now());
   if (code === null || code === '34') throw notFound();

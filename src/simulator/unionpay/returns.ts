@@ -4,7 +4,7 @@ import type { Book, New } from './book.js';
 import { clearingDay, DAY_MS, stamp } from './format.js';
 import { fieldsOf } from './place.js';
 import { Refusal } from './refusal.js';
-import { hasSucceeded, reportedAmount, SUCCESSES, type Transaction } from './transaction.js';
+import { ACCEPTED, hasSucceeded, reportedAmount, SUCCESSES, type Transaction } from './transaction.js';
 import type { Fields } from './wire.js';
 
 export interface ReturnOptions {
@@ -117,7 +117,7 @@ export class Returns {
 
   private accept(asked: Omit<New, 'product' | 'opener' | 'expireAt' | 'code'>): Transaction {
     if (this.balance !== null && asked.kind === 'refund') this.balance -= asked.amount;
-    const transaction = this.book.add({ ...asked, product: null, opener: null, expireAt: null, code: '05' });
+    const transaction = this.book.add({ ...asked, product: null, opener: null, expireAt: null, code: ACCEPTED });
     this.arm(transaction);
     return transaction;
   }

@@ -56,6 +56,17 @@ export const hasSucceeded = ({ code, completedAt }: Transaction): boolean => com
 /** What the platform reports as the transaction's amount. */
 export const reportedAmount = ({ paid, amount }: Transaction): bigint => paid ?? amount;
 
+/** As it stood then; null where a query would not have found it. */
+export function transactionAsOf(transaction: Transaction, then: number): Transaction | null {
+  const { kind, createdAt, completedAt } = transaction;
+  if (createdAt > then) return null;
+  if (completedAt === null || completedAt <= then) return transaction;
+  return { ...transaction, code: kind === 'payment' ? null : ACCEPTED, completedAt: null, paid: null };
+}
+
+/** Of a refund or void that is not yet decided. */
+export const ACCEPTED = '05';
+
 /** When the time to pay is over, a cardholder who was asked for input has not given it in time. */
 export function shownCode({ code, forcedCode, expireAt }: Transaction, now: number): string | null {
   if (forcedCode !== null) return forcedCode;

@@ -1,6 +1,6 @@
 /** The platform's API: checks a call at the door, executes it, and answers it as planned by the faults. */
 import { setTimeout as wait } from 'node:timers/promises';
-import type { Fault, FaultPlan } from '../faults.js';
+import { lagOf, type Fault, type FaultPlan } from '../faults.js';
 import type { Holds } from '../holds.js';
 import type { HttpReply, HttpRequest } from '../http.js';
 import { answerRefusal, htmlPage, replyWith, type Answer } from './answers.js';
@@ -92,7 +92,7 @@ function errorOf(fault: Fault | null): Refusal | null {
 function execute(gateway: Gateway, request: HttpRequest, fault: Fault | null): Done {
   try {
     checkDoor(gateway.door, request);
-    return operate(gateway.platform, request, { withholdRefund: fault?.kind === 'refund-not-executed' });
+    return operate(gateway.platform, request, { withholdRefund: fault?.kind === 'refund-not-executed', lagMs: lagOf(fault) });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     return { answer: refused(gateway, error) };

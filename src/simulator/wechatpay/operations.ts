@@ -8,8 +8,8 @@ import { ALGORITHM, seal } from './cipher.js';
 import { rfc3339 } from './format.js';
 import type { WechatPayKeys } from './keys.js';
 import { orderObject, refundObject, type JsonObject } from './objects.js';
-import { CHANNELS } from './order.js';
-import { invalidParameter, Refusal, resourceNotExists } from './refusal.js';
+import { CHANNELS, orderAsOf, refundAsOf, type Order } from './order.js';
+import { invalidParameter, orderNotExist, Refusal, refundNotExists, resourceNotExists } from './refusal.js';
 import type { Found, Refunds } from './refunds.js';
 import { newNonce } from './signature.js';
 import type { Signer } from './signer.js';
@@ -29,6 +29,8 @@ export interface Call {
   readonly name: string;
   /** Accept a refund without carrying it out. */
   readonly withholdRefund: boolean;
+  /** How far behind the book is that a query reads. */
+  readonly lagMs: number;
 }
 
 export interface Done {
@@ -67,12 +69,12 @@ export function operationOf({ method, path }: HttpRequest): Operation | null {
   return ROUTES.find((route) => route.method === method && route.path.test(path))?.operation ?? null;
 }
 
-export function operate(platform: Platform, request: HttpRequest, { withholdRefund }: Pick<Call, 'withholdRefund'>): Done {
+export function operate(platform: Platform, request: HttpRequest, circumstances: Omit<Call, 'request' | 'name'>): Done {
   const routes = ROUTES.filter(({ path }) => path.test(request.path));
   if (routes.length === 0) throw new Refusal('NOT_FOUND', '请求的路径不存在');
   const route = routes.find(({ method }) => method === request.method);
   if (route === undefined) throw new Refusal('METHOD_NOT_ALLOWED', '不支持的请求方法');
-  return route.run(platform, { request, name: decoded(route.path.exec(request.path)?.[1] ?? ''), withholdRefund });
+  return route.run(platform, { request, name: decoded(route.path.exec(request.path)?.[1] ?? ''), ...circumstances });
 }
 
 function create({ book }: Platform, { request, name }: Call): Done {
@@ -83,15 +85,23 @@ function create({ book }: Platform, { request, name }: Call): Done {
   return json(channel === 'h5' ? { h5_url: code.url } : { prepay_id: code.prepayId });
 }
 
-function query(platform: Platform, { request, name }: Call): Done {
+function query(platform: Platform, { request, name, lagMs }: Call): Done {
   checkMerchant(platform, request);
-  return json(orderObject(platform.book.find(name), platform));
+  return json(orderObject(lookUp(platform, platform.book.find(name), lagMs), platform));
 }
 
-function queryTransaction(platform: Platform, { request, name }: Call): Done {
+function queryTransaction(platform: Platform, { request, name, lagMs }: Call): Done {
   checkMerchant(platform, request);
   if (!/^\d{1,32}$/.test(name)) throw new Refusal('INVALID_TRANSACTIONID', '微信支付订单号格式不正确');
-  return json(orderObject(platform.book.findTransaction(name), platform));
+  const seen = lookUp(platform, platform.book.findTransaction(name), lagMs);
+  if (seen.transactionId === null) throw orderNotExist();
+  return json(orderObject(seen, platform));
+}
+
+function lookUp({ book }: Platform, order: Order, lagMs: number): Order {
+  const seen = lagMs === 0 ? order : orderAsOf(order, book.now() - lagMs);
+  if (seen === null) throw orderNotExist();
+  return seen;
 }
 
 function close({ mchid, book }: Platform, { request, name }: Call): Done {
@@ -114,9 +124,11 @@ function accepted(refunds: Refunds, { order, refund: one, isNew }: Found & { rea
   return isNew ? { ...done, afterReply: () => refunds.settleIfDue({ order, refund: one }) } : done;
 }
 
-function refundQuery({ refunds }: Platform, { name }: Call): Done {
-  const found = refunds.get(name);
-  return json(refundObject(found.order, found.refund));
+function refundQuery({ book, refunds }: Platform, { name, lagMs }: Call): Done {
+  const { order, refund: found } = refunds.get(name);
+  const seen = lagMs === 0 ? found : refundAsOf(found, book.now() - lagMs);
+  if (seen === null) throw refundNotExists();
+  return json(refundObject(order, seen));
 }
 
 function tradeBill({ bills }: Platform, { request }: Call): Done {

@@ -56,6 +56,22 @@ export type OrderEvent =
   | { readonly kind: 'paid'; readonly order: Order }
   | { readonly kind: 'refund'; readonly order: Order; readonly refund: Refund };
 
+/** As it stood then; null where a query would not have found it. */
+export function orderAsOf(order: Order, then: number): Order | null {
+  const { createdAt, paidAt, closedAt } = order;
+  const isBefore = (at: number | null): boolean => at === null || at > then;
+  if (isBefore(createdAt)) return null;
+  const refunds = order.refunds.flatMap((refund) => refundAsOf(refund, then) ?? []);
+  if (!isBefore(paidAt) || !isBefore(closedAt)) return { ...order, refunds };
+  return { ...order, refunds, status: 'NOTPAY', transactionId: null, paidAt: null, closedAt: null, paid: null };
+}
+
+/** Likewise. When it failed is written nowhere: that is known at once. */
+export function refundAsOf(refund: Refund, then: number): Refund | null {
+  if (refund.createdAt > then) return null;
+  return refund.succeededAt !== null && refund.succeededAt > then ? { ...refund, status: 'PROCESSING', succeededAt: null } : refund;
+}
+
 /** A refund that was only begun turns the state (wechatpay.md section 6). */
 export function tradeStateOf({ status, refunds, forcedState }: Order): string {
   return forcedState ?? (status === 'SUCCESS' && refunds.length > 0 ? 'REFUND' : status);

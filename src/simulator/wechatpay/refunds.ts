@@ -4,7 +4,7 @@ import { digits, type Book } from './book.js';
 import type { Body } from './body.js';
 import { DAY_MS } from './format.js';
 import { refundedOf, reportedTotal, type Order, type Refund, type RefundStatus } from './order.js';
-import { invalidParameter, invalidRequest, rateLimited, Refusal, resourceNotExists } from './refusal.js';
+import { invalidParameter, invalidRequest, rateLimited, Refusal, refundNotExists, resourceNotExists } from './refusal.js';
 
 export interface RefundOptions {
   /** Two refunds of one order must be this far apart. */
@@ -63,7 +63,7 @@ export class Refunds {
     const type = body.text('type', 32);
     if (!['USER_BANK_CARD', 'MERCHANT_BANK_CARD'].includes(type)) throw body.invalid('type', '取值不正确');
     const found = this.find(outRefundNo);
-    if (found === null || found.refund.refundId !== refundId) throw resourceNotExists('退款单不存在');
+    if (found === null || found.refund.refundId !== refundId) throw refundNotExists();
     if (found.refund.status !== 'ABNORMAL') throw invalidRequest('退款单状态不是退款异常');
 
     const { settlesAfterMs } = this.options;
@@ -85,7 +85,7 @@ export class Refunds {
   /** Throws what the call of the refund query answers. */
   get(outRefundNo: string): Found {
     const found = this.find(outRefundNo);
-    if (found === null) throw resourceNotExists('退款单不存在');
+    if (found === null) throw refundNotExists();
     return found;
   }
 

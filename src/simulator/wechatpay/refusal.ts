@@ -35,6 +35,7 @@ export const orderNotExist = (): Refusal => new Refusal('ORDER_NOT_EXIST', '订�
 export const orderPaid = (): Refusal => new Refusal('ORDER_PAID', '该订单已支付', { internalCode: 268449538 });
 export const orderClosed = (): Refusal => new Refusal('ORDER_CLOSED', '该订单已关闭', { internalCode: 268447914 });
 export const resourceNotExists = (message: string): Refusal => new Refusal('RESOURCE_NOT_EXISTS', message);
+export const refundNotExists = (): Refusal => resourceNotExists('退款单不存在');
 export const rateLimited = (message: string): Refusal => new Refusal('FREQUENCY_LIMITED', message, { internalCode: 268447840 });
 
 /** By the code without its underscores. */
