@@ -7,7 +7,8 @@ import { PaymentServiceClient } from '../../src/gen/payment/v1/payment_service.j
 import { callOptions } from './app.js';
 import { until } from './until.js';
 
-const MAIN = new URL('../../dist/src/main.js', import.meta.url).pathname;
+/** Compiled, whether this file is or not. */
+const MAIN = new URL(import.meta.url.replace(/(\/dist)?\/test\/support\/.*$/, '/dist/src/main.js')).pathname;
 
 export interface ServiceProcess {
   readonly child: ChildProcess;
