@@ -1,4 +1,6 @@
 import { watch, type WatchMessage } from '../../src/feed/watch.js';
+import { EVERYTHING, predicateOf } from '../../src/feed/filter.js';
+import { PAYMENT_STATUSES } from '../../src/payment/payment-status.js';
 import type { Payment } from '../../src/payment/payment.js';
 import { until } from '../support/until.js';
 import { after, create, eventsOf, idsOf, only, openBench, pull, read, refusal, report, wish, type Bench, type Wish } from './bench.js';
@@ -77,6 +79,32 @@ test('a filter chooses by payment, order, user, app, platform and by the new or 
   expect(await ids({ platforms: ['ALIPAY'] })).toEqual([]);
   expect(await ids({ statuses: ['PENDING'], appIds: ['tea'] })).toEqual(teas.slice(0, 2));
   expect(await ids({ statuses: ['SUCCEEDED'] })).toEqual([teas[2]]);
+});
+
+test('a watch of settled payments only sees what settles them, and its snapshot those that are settled', async () => {
+  await using bench = await openBench();
+  const [sold, open, dropped] = [await create(bench.deps), await create(bench.deps), await create(bench.deps)];
+  for (const payment of [sold, open, dropped]) await report(bench.deps, payment, 'PROCESSING');
+  await report(bench.deps, sold, 'SUCCEEDED');
+  await report(bench.deps, dropped, 'CLOSED');
+  const settled = { settledOnly: true };
+
+  expect(idsOf(await read(bench.feed, { filter: settled }))).toEqual([`${sold.id}:3`, `${dropped.id}:3`]);
+  expect(idsOf(await read(bench.feed, { filter: { ...settled, paymentIds: [dropped.id] } }))).toEqual([`${dropped.id}:3`]);
+  // Both hold: from PENDING or PROCESSING, and settled.
+  expect(idsOf(await read(bench.feed, { filter: { ...settled, statuses: ['PROCESSING', 'PENDING'] } }))).toEqual([`${sold.id}:3`, `${dropped.id}:3`]);
+
+  const now = async (filter: Wish['filter']): Promise<string[]> =>
+    only(await read(bench.feed, { start: { kind: 'SNAPSHOT' }, filter: filter! }), 'snapshot').flatMap(({ payments }) => payments.map(({ id }) => id));
+  expect(await now(settled)).toEqual([sold.id, dropped.id]);
+  expect(await now({ ...settled, statuses: ['PROCESSING'] })).toEqual([]);
+  expect(await now({ ...settled, statuses: ['SUCCEEDED', 'REVIEW'] })).toEqual([sold.id]);
+
+  const [event] = eventsOf(await read(bench.feed));
+  const matches = predicateOf({ ...EVERYTHING, ...settled });
+  expect(PAYMENT_STATUSES.filter((status) => matches({ ...event!, previousStatus: 'SUCCEEDED', status }))).toEqual([
+    'SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED', 'FAILED', 'CLOSED', 'CANCELED',
+  ]);
 });
 
 test('bookmarks move a watch that nothing matches', async () => {
