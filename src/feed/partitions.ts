@@ -30,7 +30,8 @@ export async function makePartition(client: ClientBase, { after, to }: { after: 
 }
 
 export async function dropPartition(client: ClientBase, { name }: Partition): Promise<void> {
-  await client.query(`drop table ${name}`);
+  // Where a vacuum is at work in it there is no use in keeping everybody from the feed for as long as we may wait.
+  await client.query(`lock table ${name} in share update exclusive mode nowait; drop table ${name}`);
 }
 
 /** Empties the default partition once everything in it is removed history. */

@@ -257,6 +257,21 @@ test('who reads the feed for long keeps the rows, and neither the sequencer nor 
   expect(await partitions(bench)).toEqual(['feed_rest', ...[20, 30, 40].map((to) => `feed_to_${to}`)]);
 });
 
+test('a partition that a vacuum is at work in is left for later without a wait', async () => {
+  await using bench = await openBench();
+  await makeSmallPartitions(bench, 3);
+  await createMany(bench, 15);
+  await read(bench.feed);
+  await age(bench, 10);
+  await using vacuum = await connected(bench.url);
+  await vacuum.query('begin; lock table feed_to_10 in share update exclusive mode');
+  await retentionOf(bench).runOnce();
+  expect([await compactRev(bench), (await partitions(bench)).includes('feed_to_10')]).toEqual([10, true]);
+  await vacuum.query('commit');
+  await retentionOf(bench).runOnce();
+  expect(await partitions(bench)).not.toContain('feed_to_10');
+});
+
 test('a page of the history looks at its own partition alone, however often it is read', async () => {
   await using bench = await openBench();
   await makeSmallPartitions(bench, 5);
