@@ -5,6 +5,7 @@ import { startAdminServer } from './admin/admin-server.js';
 import { systemClock, type Clock } from './clock.js';
 import { ConfigError, type Config } from './config.js';
 import { openFeed } from './feed/feed.js';
+import { Retention } from './feed/retention.js';
 import type { Logger } from './logger.js';
 import { notificationPath, openNotificationEntrance } from './notification/entrance.js';
 import { applyWaiting } from './notification/receive-notification.js';
@@ -45,7 +46,7 @@ export interface AppOptions {
   readonly log: Logger;
   /** The embedded PostgreSQL, where it has been started before. */
   readonly postgres?: Promise<EmbeddedPostgres>;
-  /** Tests look at what is due, and at reconciliations that wait, themselves. */
+  /** Tests look at what is due, at reconciliations that wait and at old history themselves. */
   readonly manualSync?: boolean;
 }
 
@@ -77,6 +78,8 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
 
     const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });
     closers.push(async () => await feed[Symbol.asyncDispose]());
+    const retention = new Retention({ databaseUrl, days: config.feedRetentionDays, log });
+    closers.push(async () => await retention[Symbol.asyncDispose]());
     const { lateSuccessPolicies: policies } = config;
     const lateSuccessPolicy = (appId: string): LateSuccessPolicy => policies[appId] ?? policies['*'] ?? 'HOLD';
     const work = new UnitOfWork(orm, clock, { lateSuccessPolicy, onCommit: () => feed.kick() });
@@ -104,6 +107,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     if (options.manualSync !== true) {
       worker.start();
       reconciliations.start();
+      retention.start();
     }
     closers.push(async () => await worker[Symbol.asyncDispose]());
     closers.push(async () => await reconciliations[Symbol.asyncDispose]());

@@ -22,6 +22,8 @@ export interface Config {
   readonly trustedReporters: readonly string[] | null;
   /** What becomes of money that comes after its payment had ended; HOLD for an app that has none and no `*`. */
   readonly lateSuccessPolicies: Readonly<Record<string, LateSuccessPolicy>>;
+  /** For at least so long a cursor can be resumed from. */
+  readonly feedRetentionDays: number;
   readonly tokenKey: string;
   readonly logLevel: string;
 }
@@ -34,6 +36,11 @@ const port = z
   .regex(/^\d{1,5}$/, 'must be a port number')
   .transform(Number)
   .refine((value) => value <= 65_535, 'must be at most 65535');
+const days = z
+  .string()
+  .regex(/^\d{1,6}$/, 'must be a whole number of days')
+  .transform(Number)
+  .refine((value) => value >= 1 && value <= 3_650, 'must be 1 to 3650 days');
 const flag = z.stringbool();
 
 const environment = z.object({
@@ -58,6 +65,7 @@ const environment = z.object({
     .string()
     .regex(/^[^:,]+:(ACCEPT|REFUND|HOLD)(,[^:,]+:(ACCEPT|REFUND|HOLD))*$/, 'must be <app>:ACCEPT, REFUND or HOLD, separated by commas; * stands for any app')
     .optional(),
+  PAYSTATE_FEED_RETENTION: days.default(30),
   PAYSTATE_TOKEN_KEY: z.string().min(16, 'must have at least 16 characters').optional(),
   PAYSTATE_LOG_LEVEL: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
@@ -121,6 +129,7 @@ function configOf(env: Environment, faults: string[]): Config {
     lateSuccessPolicies: Object.fromEntries(
       (env.PAYSTATE_LATE_SUCCESS?.split(',') ?? []).map((pair) => pair.split(':') as [string, LateSuccessPolicy]),
     ),
+    feedRetentionDays: env.PAYSTATE_FEED_RETENTION,
     tokenKey: env.PAYSTATE_TOKEN_KEY ?? 'development page tokens',
     logLevel: env.PAYSTATE_LOG_LEVEL,
   };

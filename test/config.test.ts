@@ -38,6 +38,7 @@ test('no configuration is a service for development: embedded database, simulato
     simulator: { port: 50053 },
     platforms: [],
     trustedReporters: null,
+    feedRetentionDays: 30,
   });
 });
 
@@ -76,6 +77,9 @@ test('several accounts of several platforms, with keys in files beside the confi
 test.each<[string, Record<string, string>, string[]]>([
   ['a port that is none', { PAYSTATE_GRPC_PORT: '70000' }, ['PAYSTATE_GRPC_PORT']],
   ['a database of another kind', { DATABASE_URL: 'mysql://db' }, ['DATABASE_URL']],
+  ...['0', '3651', '1.5', '-1', 'a month'].map(
+    (days): [string, Record<string, string>, string[]] => [`a feed that is kept for ${days} days`, { PAYSTATE_FEED_RETENTION: days }, ['PAYSTATE_FEED_RETENTION']],
+  ),
   ['two faults at once', { PAYSTATE_GRPC_PORT: 'x', PAYSTATE_LOG_LEVEL: 'loud' }, ['PAYSTATE_GRPC_PORT', 'PAYSTATE_LOG_LEVEL']],
   ['a missing secret file', { PAYSTATE_TOKEN_KEY_FILE: '/nonexistent' }, ['PAYSTATE_TOKEN_KEY_FILE']],
   ['platforms that are no JSON', { PAYSTATE_PLATFORMS: '{' }, ['PAYSTATE_PLATFORMS: is not JSON']],

@@ -87,6 +87,10 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
     onClosed: (closure) => tail?.close(closure),
     onNotice: (head) => tail?.moveTo(head),
     onStore: () => watchers.wake(),
+    onCompaction: () => {
+      watchers.remind();
+      pages.head().then(() => watchers.wake(), () => undefined);
+    },
   });
 
   try {

@@ -1,7 +1,7 @@
 import type { FilterQuery } from '@mikro-orm/postgresql';
 import { fieldInvalid, type FieldViolation } from '../payment/errors.js';
 import type { Payment, PaymentId } from '../payment/payment.js';
-import type { PaymentStatus } from '../payment/payment-status.js';
+import { isSettled, PAYMENT_STATUSES, type PaymentStatus } from '../payment/payment-status.js';
 import type { PlatformName } from '../payment/platform.js';
 import type { FeedEvent } from './event.js';
 
@@ -14,16 +14,19 @@ export interface FeedFilter {
   readonly platforms: readonly PlatformName[];
   /** Matches the new or the previous status, so that "left PENDING" is seen. */
   readonly statuses: readonly PaymentStatus[];
+  /** Only what the new status has settled. */
+  readonly settledOnly: boolean;
 }
 
-export const EVERYTHING: FeedFilter = { paymentIds: [], orderIds: [], userIds: [], appIds: [], platforms: [], statuses: [] };
+export const EVERYTHING: FeedFilter = { paymentIds: [], orderIds: [], userIds: [], appIds: [], platforms: [], statuses: [], settledOnly: false };
 
 export type Predicate = (event: FeedEvent) => boolean;
 
 const VALUES_MAX = 1_000;
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 
-const FIELD_NAMES: Record<keyof FeedFilter, string> = {
+type List = Exclude<keyof FeedFilter, 'settledOnly'>;
+const FIELD_NAMES: Record<List, string> = {
   paymentIds: 'filter.payment_ids',
   orderIds: 'filter.order_ids',
   userIds: 'filter.user_ids',
@@ -35,7 +38,7 @@ const FIELD_NAMES: Record<keyof FeedFilter, string> = {
 /** FIELD_INVALID where a list is too long or a payment id is none. */
 export function requireFilter(filter: FeedFilter): void {
   const violations: FieldViolation[] = [];
-  for (const [name, field] of Object.entries(FIELD_NAMES) as [keyof FeedFilter, string][]) {
+  for (const [name, field] of Object.entries(FIELD_NAMES) as [List, string][]) {
     if (filter[name].length > VALUES_MAX) violations.push({ field, description: `has ${filter[name].length} values; at most ${VALUES_MAX}` });
   }
   const stray = filter.paymentIds.find((id) => !UUID.test(id));
@@ -53,6 +56,7 @@ export function predicateOf(filter: FeedFilter): Predicate {
   addTest(tests, filter.statuses, (event, statuses) => {
     return statuses.has(event.status) || (event.previousStatus !== null && statuses.has(event.previousStatus));
   });
+  if (filter.settledOnly) tests.push(({ status }) => isSettled(status));
   return (event) => tests.every((test) => test(event));
 }
 
@@ -64,8 +68,13 @@ export function paymentsOf(filter: FeedFilter): FilterQuery<Payment> {
     ...(filter.userIds.length === 0 ? {} : { userId: { $in: [...filter.userIds] } }),
     ...(filter.appIds.length === 0 ? {} : { appId: { $in: [...filter.appIds] } }),
     ...(filter.platforms.length === 0 ? {} : { platform: { $in: [...filter.platforms] } }),
-    ...(filter.statuses.length === 0 ? {} : { status: { $in: [...filter.statuses] } }),
+    ...(filter.statuses.length === 0 && !filter.settledOnly ? {} : { status: { $in: statusesOf(filter) } }),
   };
+}
+
+function statusesOf({ statuses, settledOnly }: FeedFilter): PaymentStatus[] {
+  const wanted = statuses.length === 0 ? PAYMENT_STATUSES : statuses;
+  return wanted.filter((status) => !settledOnly || isSettled(status));
 }
 
 function addTest<T>(tests: Predicate[], values: readonly T[], test: (event: FeedEvent, values: ReadonlySet<T>) => boolean): void {

@@ -40,7 +40,7 @@ export class Pages {
   async firstSince(time: Date): Promise<bigint | null> {
     const { rows } = await this.pool.query<{ rev: string | null }>({
       name: 'feed_since',
-      text: 'select min(rev)::text as rev from feed where shard = $1 and sequenced_at >= $2',
+      text: SINCE,
       values: [SHARD, time],
     });
     return rows[0]?.rev == null ? null : BigInt(rows[0].rev);
@@ -127,8 +127,20 @@ interface Row {
 }
 
 /**
+ * By the index on time: the plain minimum of the revisions is looked for from the oldest one on. Time may have gone back a little
+ * where a clock was set, so that the first by time is not always the first by revision.
+ */
+const SINCE = `
+  with first as materialized (
+         select sequenced_at as at from feed where shard = $1 and sequenced_at >= $2 order by sequenced_at limit 1),
+       near as materialized (
+         select f.rev from first cross join feed f where f.shard = $1 and f.sequenced_at between first.at and first.at + interval '1 minute')
+  select min(rev)::text as rev from near`;
+
+/**
  * One statement sees one snapshot, as a REPEATABLE READ transaction would, without its round trips. The range is known because
- * revisions are dense; the laterals keep the planner from reading the whole backlog for a page of it.
+ * revisions are dense, and its bounds stand alone, as those of partitions do, so that no other partition is looked at; the laterals keep the planner from
+ * reading the whole backlog for a page of it.
  */
 const PAGE = `
   select h.feed_id, h.epoch, h.rev::text as head, h.compact_rev::text, e.*
@@ -140,7 +152,7 @@ const PAGE = `
        cross join lateral (select prev_status, status, occurred_at from payment_log l
                             where l.payment_id = f.payment_id and l.version = f.version limit 1) l
        cross join lateral (select order_id, user_id from payment p where p.id = f.payment_id limit 1) p
-       where f.shard = h.shard and f.rev > greatest($2::bigint, h.compact_rev) and f.rev <= $3::bigint) e on true
+       where f.shard = h.shard and f.rev >= $2::bigint + 1 and f.rev > h.compact_rev and f.rev <= $3::bigint) e on true
    where h.shard = $1
    order by e.place`;
 

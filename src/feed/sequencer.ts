@@ -31,11 +31,15 @@ export interface SequencerOptions {
   onClosed(closure: Closure): void;
   /** Another replica says that the head is there now. */
   onNotice(head: { epoch: number; rev: bigint }): void;
+  /** Old history is about to be removed, or was removed just now. */
+  onCompaction(): void;
   /** The database was lost or found. */
   onStore(): void;
 }
 
-const CHANNEL = 'feed';
+export const CHANNEL = 'feed';
+/** The payload that is no head. */
+export const COMPACTION = 'compaction';
 
 export class Sequencer implements AsyncDisposable {
   private readonly listener: Listener;
@@ -155,6 +159,7 @@ export class Sequencer implements AsyncDisposable {
 
   /** A notification wakes; what it says only saves a read that would find nothing. */
   private heed(payload: string): void {
+    if (payload === COMPACTION) return this.options.onCompaction();
     const [shard, epoch, rev] = payload.split(':');
     if (shard === `${SHARD}` && epoch !== undefined && rev !== undefined) this.options.onNotice({ epoch: Number(epoch), rev: BigInt(rev) });
   }

@@ -133,6 +133,12 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     if (this.consumer !== null && !this.working) void this.work();
   }
 
+  /** A bookmark is due now. */
+  remind(): void {
+    this.bookmarkAt = 0;
+    this.ring();
+  }
+
   /** Ends the watch of a consumer that has not pulled for too long. */
   endIfSlow(now: number): void {
     if (this.consumerSince === null || now - this.consumerSince < this.deps.limits.slowConsumerMs) return;

@@ -67,6 +67,11 @@ export class Watchers {
     }
   }
 
+  /** Has every watch say where it stands. */
+  remind(): void {
+    for (const watcher of this.open.keys()) watcher.remind();
+  }
+
   endSlow(): void {
     const now = performance.now();
     for (const watcher of this.open.keys()) watcher.endIfSlow(now);

@@ -42,6 +42,7 @@ const filter = z.object({
   appIds: z.array(field.requiredId).max(100, 'at most 100'),
   platforms: z.array(field.platform).max(3, 'at most 3'),
   statuses: z.array(field.paymentStatus).max(10, 'at most 10'),
+  settledOnly: z.boolean(),
 });
 const VIEWS = ['STATUS', 'KEYS', 'STATUS', 'FULL'] as const;
 const STARTS = ['NOW', 'NOW', 'EARLIEST', 'SNAPSHOT'] as const;

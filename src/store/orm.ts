@@ -13,6 +13,7 @@ import { Platforms20261125 } from './migrations/20261125_platforms.js';
 import { Sync20261126 } from './migrations/20261126_sync.js';
 import { Reconciliation20261126 } from './migrations/20261126_reconciliation.js';
 import { Insight20261126 } from './migrations/20261126_insight.js';
+import { FeedRetention20261127 } from './migrations/20261127_feed_retention.js';
 
 /** Write time-outs are fixed: a batch serves many callers and is never cut short for one of them. */
 const STATEMENT_TIMEOUT_MS = 10_000;
@@ -42,6 +43,7 @@ export function ormConfig(databaseUrl: string, poolMax = 10): Options {
         { name: '20261126_sync', class: Sync20261126 },
         { name: '20261126_reconciliation', class: Reconciliation20261126 },
         { name: '20261126_insight', class: Insight20261126 },
+        { name: '20261127_feed_retention', class: FeedRetention20261127 },
       ],
       tableName: 'migration',
       transactional: true,

@@ -93,6 +93,24 @@ export async function create(deps: Deps, fields: { appId?: string; orderId?: str
   return payment;
 }
 
+/** So many payments at once, each with the change that created it, without a unit of work. */
+export async function commitMany(bench: Bench, count: number): Promise<void> {
+  await bench.sql(
+    `with created as (
+       insert into payment (id, app_id, order_id, user_id, platform, merchant_account, merchant_order_no, platform_order_time, origin, subject,
+         metadata, amount, currency, paid_amount, refunded_amount, reserved_amount, external_unallocated, refund_allowed, status, flags, version,
+         facts, created_at, updated_at, log_seq)
+       select gen_random_uuid(), 'shop', 'order-' || n, 'user-1', 'WECHATPAY', 'shop-account', 'many-' || n, '', 'REGISTERED', 'tea', '{}', 8888,
+         'CNY', 0, 0, 0, 0, true, 'PENDING', '{}', 1, '{}', now(), now(), 1 from generate_series(1, $1::int) n
+       returning id)
+     insert into payment_log (payment_id, seq, version, kind, actor_type, actor_id, status, reason, evidence, platform, app_id, occurred_at,
+       recorded_at, hash)
+     select id, 1, 1, 'CREATED', 'CALLER', 'test', 'PENDING', '', '{}', 'WECHATPAY', 'shop', now(), now(), '' from created`,
+    [count],
+  );
+  bench.feed.kick();
+}
+
 export async function report(deps: Deps, { id }: { id: string }, status: PaymentStatus): Promise<Payment> {
   const paid = status === 'SUCCEEDED' ? { amount: CNY(10_000n), transactionId: `tx-${id}` } : null;
   const { payment } = await updatePaymentStatus(deps, {

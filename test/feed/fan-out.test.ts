@@ -16,6 +16,7 @@ const filters: fc.Arbitrary<FeedFilter> = fc.record({
   appIds: some(names('app')),
   platforms: some(PLATFORMS),
   statuses: some(PAYMENT_STATUSES),
+  settledOnly: fc.boolean(),
 });
 const changes = fc.record({
   paymentId: fc.constantFrom(...names('payment')),

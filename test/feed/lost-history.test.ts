@@ -1,4 +1,4 @@
-import { cursorText } from '../../src/feed/cursor.js';
+import { Cursors, cursorText } from '../../src/feed/cursor.js';
 import type { FeedEvent } from '../../src/feed/event.js';
 import { until } from '../support/until.js';
 import { after, create, eventsOf, idsOf, openBench, pull, read, refusal, report, wish, type Bench } from './bench.js';
@@ -90,6 +90,27 @@ test('after a lost tail whoever has read it is told the safe position, even when
     const cursor = Buffer.from(error.metadata['safe_cursor']!, 'base64url');
     expect(eventsOf(await read(feed, { start: { kind: 'CURSOR', cursor } }))).toEqual(history.slice(6));
   }
+});
+
+test('a cursor of a revision that was never given is refused with the newest position that is surely common', async () => {
+  await using bench = await openBench();
+  await payments(bench, 3);
+  const last = (await read(bench.feed)).at(-1)!;
+  const cursors = new Cursors('a key of these tests');
+  const { feedId, position } = cursors.open(last.cursor);
+  const future = (fields: { rev?: bigint; epoch?: number }) => after({ cursor: cursors.seal({ feedId, position: { ...position, ...fields }, phase: null }) });
+
+  for (const feed of [bench.feed, await bench.anotherFeed()]) {
+    for (const fields of [{ rev: 4n }, { rev: 2n ** 62n }, { epoch: 2 }, { epoch: 2, rev: 4n }]) {
+      const error = await refusal(feed.watch(wish({ start: future(fields) })));
+      expect(error).toMatchObject({ reason: 'FEED_HISTORY_DIVERGED', metadata: { epoch: '1', safe_cursor: expect.any(String) } });
+      const cursor = Buffer.from(error.metadata['safe_cursor']!, 'base64url');
+      const rest = eventsOf(await read(feed, { start: { kind: 'CURSOR', cursor } }));
+      expect(rest.at(-1)?.revision ?? 3n).toBe(3n);
+    }
+  }
+  expect(eventsOf(await read(bench.feed, { start: future({ rev: 3n }) }))).toEqual([]);
+  expect(bench.feed.health().openWatches).toBe(0);
 });
 
 test('a promotion that lost nothing keeps every watch and every cursor', async () => {

@@ -1,7 +1,9 @@
 import { watch, type WatchMessage } from '../../src/feed/watch.js';
+import { EVERYTHING, predicateOf } from '../../src/feed/filter.js';
+import { PAYMENT_STATUSES } from '../../src/payment/payment-status.js';
 import type { Payment } from '../../src/payment/payment.js';
 import { until } from '../support/until.js';
-import { after, create, eventsOf, idsOf, only, openBench, pull, read, refusal, report, wish, type Bench, type Wish } from './bench.js';
+import { after, commitMany, create, eventsOf, idsOf, only, openBench, pull, read, refusal, report, wish, type Bench, type Wish } from './bench.js';
 
 async function paid(bench: Bench, count: number): Promise<Payment[]> {
   const payments = await Promise.all(Array.from({ length: count }, () => create(bench.deps)));
@@ -77,6 +79,32 @@ test('a filter chooses by payment, order, user, app, platform and by the new or 
   expect(await ids({ platforms: ['ALIPAY'] })).toEqual([]);
   expect(await ids({ statuses: ['PENDING'], appIds: ['tea'] })).toEqual(teas.slice(0, 2));
   expect(await ids({ statuses: ['SUCCEEDED'] })).toEqual([teas[2]]);
+});
+
+test('a watch of settled payments only sees what settles them, and its snapshot those that are settled', async () => {
+  await using bench = await openBench();
+  const [sold, open, dropped] = [await create(bench.deps), await create(bench.deps), await create(bench.deps)];
+  for (const payment of [sold, open, dropped]) await report(bench.deps, payment, 'PROCESSING');
+  await report(bench.deps, sold, 'SUCCEEDED');
+  await report(bench.deps, dropped, 'CLOSED');
+  const settled = { settledOnly: true };
+
+  expect(idsOf(await read(bench.feed, { filter: settled }))).toEqual([`${sold.id}:3`, `${dropped.id}:3`]);
+  expect(idsOf(await read(bench.feed, { filter: { ...settled, paymentIds: [dropped.id] } }))).toEqual([`${dropped.id}:3`]);
+  // Both hold: from PENDING or PROCESSING, and settled.
+  expect(idsOf(await read(bench.feed, { filter: { ...settled, statuses: ['PROCESSING', 'PENDING'] } }))).toEqual([`${sold.id}:3`, `${dropped.id}:3`]);
+
+  const now = async (filter: Wish['filter']): Promise<string[]> =>
+    only(await read(bench.feed, { start: { kind: 'SNAPSHOT' }, filter: filter! }), 'snapshot').flatMap(({ payments }) => payments.map(({ id }) => id));
+  expect(await now(settled)).toEqual([sold.id, dropped.id]);
+  expect(await now({ ...settled, statuses: ['PROCESSING'] })).toEqual([]);
+  expect(await now({ ...settled, statuses: ['SUCCEEDED', 'REVIEW'] })).toEqual([sold.id]);
+
+  const [event] = eventsOf(await read(bench.feed));
+  const matches = predicateOf({ ...EVERYTHING, ...settled });
+  expect(PAYMENT_STATUSES.filter((status) => matches({ ...event!, previousStatus: 'SUCCEEDED', status }))).toEqual([
+    'SUCCEEDED', 'PARTIALLY_REFUNDED', 'REFUNDED', 'FAILED', 'CLOSED', 'CANCELED',
+  ]);
 });
 
 test('bookmarks move a watch that nothing matches', async () => {
@@ -223,6 +251,53 @@ test('a drain says goodbye, ends each watch with where to resume, and lets nobod
 
   const other = await bench.anotherFeed();
   expect([...got, ...idsOf(await read(other, { start: after(goodbye) }))]).toEqual(idsOf(await read(other)));
+});
+
+test('a drain does not wait for a watch that is far behind: it resumes elsewhere without a loss', async () => {
+  await using bench = await openBench({ ringEventsMax: 1_000 });
+  await commitMany(bench, 10_000);
+  const behind = await bench.feed.watch(wish());
+  const got = idsOf([await pull(behind, 'events'), await pull(behind, 'events'), await pull(behind, 'events')]);
+  expect(got).toHaveLength(300);
+
+  const drained = bench.feed.drain();
+  const farewell = await behind.next();
+  expect(farewell.value).toMatchObject({ kind: 'goodbye', reason: 'DRAINING' });
+  expect(await refusal(behind.next())).toMatchObject({ reason: 'SERVER_DRAINING' });
+  await drained;
+
+  const other = await bench.anotherFeed();
+  const rest = eventsOf(await read(other, { start: after(farewell.value as WatchMessage), eventsPerMessageMax: 1_000 }));
+  expect(rest.map(({ revision }) => Number(revision))).toEqual(Array.from({ length: 9_700 }, (_, index) => 301 + index));
+  expect(new Set([...got, ...rest.map(({ eventId }) => eventId)]).size).toBe(10_000);
+});
+
+test('fifty watches, busy ones and idle ones, are drained and lose nothing', async () => {
+  await using bench = await openBench({ ringEventsMax: 100 });
+  const other = await bench.anotherFeed();
+  const writing = paid(bench, 150);
+  const filters: Wish['filter'][] = [{}, { settledOnly: true }, { appIds: ['nobody'] }];
+  const consume = async (filter: Wish['filter'], index: number): Promise<string[]> => {
+    const ids: string[] = [];
+    let last: WatchMessage | null = null;
+    try {
+      for await (const message of await bench.feed.watch(wish({ filter: filter!, eventsPerMessageMax: 1 + index }))) {
+        last = message;
+        ids.push(...idsOf([message]));
+        if (index === 0 && ids.length === 20) void bench.feed.drain();
+      }
+    } catch (error) {
+      expect(error).toMatchObject({ reason: 'SERVER_DRAINING' });
+    }
+    await writing;
+    return [...ids, ...idsOf(await read(other, { start: after(last!), filter: filter! }))];
+  };
+
+  const seen = await Promise.all(Array.from({ length: 50 }, (_, index) => consume(filters[index % 3], index)));
+  expect(bench.feed.health().openWatches).toBe(0);
+  const expected = await Promise.all(filters.map(async (filter) => idsOf(await read(other, { filter: filter! }))));
+  expect(expected.map(({ length }) => length)).toEqual([300, 150, 0]);
+  for (const [index, ids] of seen.entries()) expect(ids).toEqual(expected[index % 3]);
 });
 
 test('an old watch says goodbye', async () => {

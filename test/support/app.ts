@@ -26,6 +26,7 @@ export function testConfig(databaseUrl: string): Config {
     platforms: [],
     trustedReporters: null,
     lateSuccessPolicies: {},
+    feedRetentionDays: 30,
     tokenKey: 'page tokens of the tests',
     logLevel: 'silent',
   };

@@ -7,8 +7,17 @@ export interface FreshDatabase extends AsyncDisposable {
 
 /** A migrated, empty database of its own for one test; disposing drops it together with the connections to it. */
 export async function freshDatabase(): Promise<FreshDatabase> {
+  return await createDatabase('template tpl');
+}
+
+/** One without any table. */
+export async function emptyDatabase(): Promise<FreshDatabase> {
+  return await createDatabase('');
+}
+
+async function createDatabase(how: string): Promise<FreshDatabase> {
   const name = `t_${randomUUID().replaceAll('-', '')}`;
-  await administer(`create database ${name} template tpl`);
+  await administer(`create database ${name} ${how}`);
 
   const url = new URL(adminUrl());
   url.pathname = `/${name}`;

@@ -1136,6 +1136,12 @@ export interface WatchFilter {
   platforms: Platform[];
   /** Matches the new or the previous status, so that leaving a status is seen. */
   statuses: PaymentStatus[];
+  /**
+   * Only changes into a settled status or from one to another, and payments that are settled in a snapshot: paid in any form, or
+   * definitely never paid (SUCCEEDED, PARTIALLY_REFUNDED, REFUNDED, FAILED, CLOSED, CANCELED). That a payment was called into
+   * question again (REVIEW) is not among them.
+   */
+  settledOnly: boolean;
 }
 
 /** What to watch. */
@@ -1143,7 +1149,10 @@ export interface WatchPaymentsRequest {
   /** Where to start; default NOW. */
   start:
     | //
-    /** After this position, exclusive; from any earlier message of any replica and any filter. */
+    /**
+     * After this position, exclusive; from any earlier message of any replica and any filter. Good for 30 days or as the server is
+     * configured; then CURSOR_EXPIRED says where the feed begins now.
+     */
     { $case: "afterCursor"; value: Buffer }
     | //
     /** At a named position. */
@@ -6420,7 +6429,7 @@ export const WaitForPaymentResponse: MessageFns<WaitForPaymentResponse> = {
 };
 
 function createBaseWatchFilter(): WatchFilter {
-  return { paymentIds: [], orderIds: [], userIds: [], appIds: [], platforms: [], statuses: [] };
+  return { paymentIds: [], orderIds: [], userIds: [], appIds: [], platforms: [], statuses: [], settledOnly: false };
 }
 
 export const WatchFilter: MessageFns<WatchFilter> = {
@@ -6450,6 +6459,9 @@ export const WatchFilter: MessageFns<WatchFilter> = {
         writer.int32(v);
       }
       writer.join();
+    }
+    if (message.settledOnly !== false) {
+      writer.uint32(56).bool(message.settledOnly);
     }
     return writer;
   },
@@ -6535,6 +6547,14 @@ export const WatchFilter: MessageFns<WatchFilter> = {
 
             break;
           }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.settledOnly = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6575,6 +6595,11 @@ export const WatchFilter: MessageFns<WatchFilter> = {
       statuses: globalThis.Array.isArray(object?.statuses)
         ? object.statuses.map((e: any) => paymentStatusFromJSON(e))
         : [],
+      settledOnly: isSet(object.settledOnly)
+        ? globalThis.Boolean(object.settledOnly)
+        : isSet(object.settled_only)
+        ? globalThis.Boolean(object.settled_only)
+        : false,
     };
   },
 
@@ -6598,6 +6623,9 @@ export const WatchFilter: MessageFns<WatchFilter> = {
     if (message.statuses?.length) {
       obj.statuses = message.statuses.map((e) => paymentStatusToJSON(e));
     }
+    if (message.settledOnly !== false) {
+      obj.settledOnly = message.settledOnly;
+    }
     return obj;
   },
 
@@ -6612,6 +6640,7 @@ export const WatchFilter: MessageFns<WatchFilter> = {
     message.appIds = object.appIds?.map((e) => e) || [];
     message.platforms = object.platforms?.map((e) => e) || [];
     message.statuses = object.statuses?.map((e) => e) || [];
+    message.settledOnly = object.settledOnly ?? false;
     return message;
   },
 };
