@@ -6,6 +6,10 @@ export { paymentRef } from './payment-ref.js';
 export { CHANNEL_OPTIONS, SERVICE_CONFIG } from './service-config.js';
 export { isPaid, isSettled, statusName } from './status.js';
 export type { CallOptions, UnaryApi } from './unary.js';
+export { WaitTimeout, type WaitOptions } from './wait-for.js';
+export type { Cursor, WatchItem } from './watch-item.js';
+export type { WatchRequest } from './watch-request.js';
+export type { Reconnect, WatchOptions } from './watch.js';
 export { credentials, status } from '@grpc/grpc-js';
 export {
   ActorType,
