@@ -7,7 +7,9 @@ import { promisify } from 'node:util';
 import { PAYMENT_STATUSES } from '../../src/payment/payment-status.js';
 import { startTestApp, type TestApp } from '../support/app.js';
 
-const run = promisify(execFile);
+/** As in a shell of its own: without what npm and jest tell their children. */
+const ENV = { ...process.env, NODE_OPTIONS: '', npm_config_local_prefix: undefined };
+const run = (command: string, args: readonly string[], { cwd = ROOT } = {}) => promisify(execFile)(command, args, { cwd, env: ENV });
 const ROOT = new URL('../../', import.meta.url).pathname;
 const NETWORK = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|ENOTCACHED/;
 
@@ -46,7 +48,7 @@ test('an empty project that installs it makes a payment and follows it', async (
   const { stdout, stderr } = await run(process.execPath, ['use.mjs', app.address], { cwd: project });
   expect(JSON.parse(stdout)).toEqual({ seen: ['PENDING', 'SUCCEEDED', 'TypeError'], paid: '900719925474099', statuses: PAYMENT_STATUSES.length });
   expect(stderr).toBe('');
-});
+}, 60_000);
 
 test('it brings two dependencies and nothing of the service', () => {
   const folder = join(project, 'node_modules/@paystate/client');
@@ -66,7 +68,7 @@ test('what its README shows compiles, and a number as an amount does not', async
   writeFileSync(join(project, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: ['readme.ts', 'use.ts', 'surroundings.d.ts'] }));
   const { stdout } = await run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc')], { cwd: project }).catch((error: { stdout: string }) => error);
   expect(stdout).toBe('');
-});
+}, 60_000);
 
 const SURROUNDINGS = `
 import type { PaymentStatus } from '@paystate/client';
