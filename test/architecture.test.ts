@@ -35,6 +35,13 @@ test('only rpc, cli and client import generated code', () => {
   expect(offenders((file) => !['rpc', 'cli', 'client'].includes(folderOf(file.path)) && importsFolder(file, 'gen'))).toEqual([]);
 });
 
+test('the client is a package of its own: it imports itself, generated code and gRPC', () => {
+  const foreign = files
+    .filter((file) => folderOf(file.path) === 'client')
+    .flatMap(({ path, imports }) => imports.filter(({ target }) => !/^(client|gen)\/|^@grpc\/grpc-js$|^node:/.test(target)).map(({ target }) => `${path} imports ${target}`));
+  expect(foreign).toEqual([]);
+});
+
 test('only config.ts reads the environment', () => {
   expect(offenders((file) => file.path !== 'config.ts' && file.text.includes('process.env'))).toEqual([]);
 });

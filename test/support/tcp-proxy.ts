@@ -23,6 +23,8 @@ export interface ProxyConnection {
   readonly ended: Promise<void>;
   /** Resets both sides. */
   cut(): void;
+  /** Nothing passes on this one any more, whatever becomes of the others. */
+  freeze(): void;
 }
 
 export interface TcpProxy extends AsyncDisposable {
@@ -35,6 +37,8 @@ export interface TcpProxy extends AsyncDisposable {
   resume(): void;
   /** Replaces the hook before; it is asked again for every chunk, of connections that are already open too. */
   onClientData(hook: ClientDataHook): void;
+  /** New connections lead elsewhere from now on, as when a server comes back at another place. */
+  redirect(target: { host: string; port: number }): void;
   /** Stops listening and resets what is open. */
   close(): Promise<void>;
 }
@@ -42,11 +46,12 @@ export interface TcpProxy extends AsyncDisposable {
 export async function startTcpProxy(options: { target: { host: string; port: number } }): Promise<TcpProxy> {
   const connections = new Set<Connection>();
   let hook: ClientDataHook = () => 'pass';
+  let { target } = options;
   let frozen = false;
   let lastId = 0;
 
   const server = createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (client) => {
-    const upstream = connect({ ...options.target, allowHalfOpen: true, noDelay: true });
+    const upstream = connect({ ...target, allowHalfOpen: true, noDelay: true });
     const connection = new Connection(++lastId, client, upstream, (chunk, of) => hook(chunk, of));
     connections.add(connection);
     void connection.ended.then(() => connections.delete(connection));
@@ -77,6 +82,7 @@ export async function startTcpProxy(options: { target: { host: string; port: num
       connections.forEach((connection) => connection.resume());
     },
     onClientData: (next) => void (hook = next),
+    redirect: (next) => void (target = next),
     [Symbol.asyncDispose]: close,
   };
 }
