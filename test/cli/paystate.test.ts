@@ -32,7 +32,7 @@ function run(script: string, args: readonly string[], env: Record<string, string
 }
 const paystate = (args: readonly string[], env?: Record<string, string>) => run('cli/paystate.js', args, env);
 
-const MIGRATIONS = ['20261124_core', '20261125_platforms', '20261126_sync', '20261126_reconciliation'];
+const MIGRATIONS = ['20261124_core', '20261125_platforms', '20261126_sync', '20261126_reconciliation', '20261126_insight', '20261127_feed_retention'];
 const lines = (before: string): string => MIGRATIONS.map((name) => `${before}${name}\n`).join('');
 
 test('an empty database is refused at start, migrated by command, and then current', async () => {
