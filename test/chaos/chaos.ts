@@ -57,23 +57,23 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   await writeFile(platformsFile, JSON.stringify(simulators.platforms), { mode: 0o600 });
   const service = stack.use(await Service.start({ databaseUrl: database.url, platformsFile, bugs: applications }));
 
-  const trouble = makeTrouble(simulators, { seed, often, everyMs: pace.faultEveryMs });
+  const trouble = makeTrouble(simulators, { seed, often, everyMs: pace.faultEveryMs, actsPerFault: pace.actsPerFault });
   const stopping = new AbortController();
   const killing = killAgainAndAgain({ service, database, seed, pace, say }, stopping.signal);
-  const { told, latecomers } = await runWorkload({ address: service.address, simulators, payments, applications, seed, ...pace });
+  const { told, latecomers } = await runWorkload({ address: service.address, simulators, payments, applications, seed, ...pace, onAct: () => trouble.act() });
   say(`every story is told after ${seconds()} s`);
 
-  const passing = new Passing({ service, simulators, say });
-  await passing.letPass(pace.beforeExpiryMs);
+  const passing = new Passing({ service, simulators, say, onLook: () => trouble.act() });
+  await passing.letPassInTrouble(pace.beforeExpiryMs);
   for (const pay of latecomers) pay();
-  await passing.letPass(pace.pastExpiryMs);
+  await passing.letPassInTrouble(pace.pastExpiryMs);
   say(`every order has expired after ${seconds()} s`);
 
   stopping.abort();
   const counts = await killing;
   const struck = trouble.struck();
   trouble.stop();
-  await passing.letPass(pace.inPeaceMs);
+  await passing.letPassInPeace(pace.inPeaceMs);
 
   const books = platformBooks(simulators);
   const verdictOf = async (application: Application) => [application, { ...(await compareBooks(database.url, application, books)), ...told[application] }] as const;

@@ -8,7 +8,9 @@ export interface Pace {
   readonly concurrency: number;
   /** How often callers look at one payment, at most. */
   readonly looksMax: number;
+  /** No sooner than after this time, and after so many acts of callers: a machine that is slow is not hit harder. */
   readonly faultEveryMs: number;
+  readonly actsPerFault: number;
   /** Between two kills: at least, and at most. */
   readonly killEveryMs: readonly [number, number];
   readonly killsMax: number;
@@ -25,6 +27,7 @@ export const FULL: Pace = {
   concurrency: 96,
   looksMax: 5,
   faultEveryMs: 40,
+  actsPerFault: 2,
   killEveryMs: [1_500, 4_500],
   killsMax: Infinity,
   crashes: [1, 5],
@@ -36,12 +39,13 @@ export const FULL: Pace = {
 /** For a few dozen payments: everything happens, and most of it once. */
 export const BRIEF: Pace = {
   concurrency: 48,
-  looksMax: 6,
+  looksMax: 8,
   faultEveryMs: 40,
+  actsPerFault: 0.5,
   killEveryMs: [1_000, 1_500],
   killsMax: 1,
   crashes: [1],
   beforeExpiryMs: [65 * SECOND, 40 * MINUTE],
   pastExpiryMs: [90 * MINUTE],
-  inPeaceMs: [65 * SECOND, 40 * MINUTE, 26 * HOUR, 26 * HOUR],
+  inPeaceMs: FULL.inPeaceMs,
 };

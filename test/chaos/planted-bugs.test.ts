@@ -12,7 +12,7 @@ const SEEN: Record<PlantedBug, Violation> = {
 const BUGS = Object.keys(SEEN) as PlantedBug[];
 
 /** What these bugs do harm on. */
-const OFTEN = [{ kind: 'commit-then-drop', operation: 'refund', times: 2 }, { kind: 'stale-answer', operation: 'query', times: 10 }] as const;
+const OFTEN = [{ kind: 'commit-then-drop', operation: 'refund', times: 2 }, { kind: 'stale-answer', operation: 'query', times: 20 }] as const;
 
 const PAYMENTS = 16;
 
@@ -20,7 +20,7 @@ let report: ChaosReport;
 beforeAll(async () => {
   const parent = process.env['PAYSTATE_TEST_FOLDER']!;
   report = await runChaos({ payments: PAYMENTS, seed: 7, applications: ['sound', ...BUGS], often: OFTEN, pace: BRIEF, parent });
-}, 90_000);
+}, 180_000);
 
 test('without a bug nothing is violated, whatever was killed', () => {
   const { violations, internal, gaveUp, payments } = report.verdicts.sound;

@@ -66,10 +66,13 @@ export interface TroubleOptions {
   /** Planned as often as all the others together. */
   readonly often: readonly Often[];
   readonly everyMs: number;
+  readonly actsPerFault: number;
 }
 
 export interface Trouble {
   readonly planned: () => number;
+  /** Somebody acts: there is something to be struck. */
+  act(): void;
   /** How many calls each kind struck, of the latest at each platform. */
   struck(): Readonly<Record<string, number>>;
   /** The platforms are well again, and decide what they had left lying. */
@@ -77,17 +80,19 @@ export interface Trouble {
 }
 
 /** Plans faults until it is stopped. The seed makes the sequence of plans; which calls they strike is a matter of timing. */
-export function makeTrouble(simulators: Simulators, { seed, often, everyMs }: TroubleOptions): Trouble {
+export function makeTrouble(simulators: Simulators, { seed, often, everyMs, actsPerFault }: TroubleOptions): Trouble {
   const random = new Random(seed, 1_000_003);
   const kinds = (Object.keys(STRIKES) as FaultKind[]).flatMap((kind) => STRIKES[kind].map((name) => ({ name, kind })));
   const favoured = often.flatMap((one) => STRIKES[one.kind].map((name) => ({ ...one, name })));
-  let planned = 0;
+  let [planned, acts] = [0, 0];
 
   const timer = setInterval(() => {
+    if (acts < planned * actsPerFault) return;
     const { name, ...what } = random.pick(favoured.length > 0 && random.chance(0.5) ? favoured : kinds);
     const { control } = simulators[name];
     control.faults.add({ ...faultOf(name, what.kind, random), ...what });
-    control.notificationPlan({ mode: random.pick<string>(MODES[name]) as never, times: random.between(1, 3) });
+    // Not at every turn: a payment that nobody was told of is spared what happens to one that is known.
+    if (random.chance(0.25)) control.notificationPlan({ mode: random.pick<string>(MODES[name]) as never, times: random.between(1, 3) });
     // What is held back stays so for a second or two.
     if (random.chance(0.1)) control.release();
     planned += 1;
@@ -95,6 +100,7 @@ export function makeTrouble(simulators: Simulators, { seed, often, everyMs }: Tr
 
   return {
     planned: () => planned,
+    act: () => void (acts += 1),
     struck: () => countBy(NAMES.flatMap((name) => simulators[name].control.events().flatMap(({ fault }) => fault ?? []))),
     stop() {
       clearInterval(timer);

@@ -11,8 +11,8 @@ import type { Application } from './planted-bugs.js';
 
 const CALL_MAX_MS = 20_000;
 const PAUSE_MS = 150;
-/** How often a caller repeats itself before it gives up; the service is killed every few seconds. */
-const PATIENCE = 200;
+/** How long a caller repeats itself before it gives up: the service is killed every few seconds, and its circuits open for up to a minute. */
+const PATIENCE_MS = 300_000;
 const LOOKS = ['get', 'sync', 'verify'] as const;
 const PLATFORMS = ['alipay', 'wechatpay', 'unionpay'] as const;
 
@@ -33,6 +33,7 @@ export interface WorkloadOptions {
   readonly concurrency: number;
   /** How often callers look at one payment, at most. */
   readonly looksMax: number;
+  readonly onAct: () => void;
 }
 
 export interface Worked {
@@ -79,6 +80,7 @@ class Story {
     const looks = Array.from({ length: this.random.below(this.options.looksMax + 1) }, () => ({ afterMs: this.random.between(0, 600), how: this.random.pick(LOOKS) }));
     const refunds = Array.from({ length: this.random.below(4) }, () => BigInt(this.random.between(1, Number(this.amount) / 2)));
     const isClosed = this.random.chance(0.1);
+    const isPatient = this.random.chance(0.5);
 
     const payment = await this.create();
     if (payment === null) return;
@@ -87,6 +89,7 @@ class Story {
     if (ends < 0.8) await this.pay(payment, hesitatesMs);
     else if (ends < 0.9) this.worked.latecomers.push(() => this.tryToPay(payment));
     await closing;
+    if (isPatient) await looking;
     // Two at a time, now and then: they compete for the same money.
     await Promise.all(refunds.map(async (amount, at) => await this.refund(payment, amount, at)));
     await looking;
@@ -161,7 +164,9 @@ class Story {
 
   /** Repeats a call under its request id until it is answered; null where it is definitely refused. */
   private async stubborn<T>(what: string, call: () => Promise<T>): Promise<T | null> {
-    for (let attempt = 0; attempt < PATIENCE; attempt += 1) {
+    this.options.onAct();
+    const began = performance.now();
+    while (performance.now() - began < PATIENCE_MS) {
       try {
         return await call();
       } catch (error) {
