@@ -76,7 +76,7 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     const [database, simulators, { startRpcServer }] = await Promise.all([openDatabase(), openSimulators(), import('./rpc/server.js')]);
     const { orm, databaseUrl, keepAfterFailure } = database;
 
-    const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });
+    const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, nats: config.nats, watchesPerCallerMax: 1_000 });
     closers.push(async () => await feed[Symbol.asyncDispose]());
     const retention = new Retention({ databaseUrl, days: config.feedRetentionDays, log });
     closers.push(async () => await retention[Symbol.asyncDispose]());
