@@ -200,3 +200,32 @@ test('a replica that cannot reach NATS reads what the others give, by their noti
   expect(idsOf([await pull(watch, 'events')])).toEqual([`${payment.id}:1`]);
   expect(cutOff.health()).toMatchObject({ eventsRead: 1n, carrier: { isLive: false } });
 });
+
+test('what a later version has published in its own layout is read from the database, when more comes and when nothing does', async () => {
+  for (const [patienceMs, payments] of [[60_000, 2], [20, 1]] as const) {
+    await using stage = await openNatsBench({ patienceMs }, { peekMs: 60_000 });
+    const { bench } = stage;
+    const watch = await bench.feed.watch(wish());
+    await pull(watch, 'created');
+    const { client } = await stage.jetstream();
+    const [{ id }] = (await bench.sql<{ id: string }>(`select feed_id || '-1-0-1' as id from feed_head`)) as [{ id: string }];
+    await client.publish('payfeed.0.e1.ALIPAY.shop.PENDING', JSON.stringify({ v: 2 }), { msgID: id, expect: { lastSequence: 0 } });
+    await until(() => bench.feed.health().carrier?.lastRev === 1n);
+
+    for (let number = 0; number < payments; number++) await create(bench.deps);
+    const events: FeedEvent[] = [];
+    while (events.length < payments) events.push(...(await pull(watch, 'events')).events);
+    expect(events.map(({ revision }) => revision)).toEqual(revisions(1, payments));
+  }
+});
+
+test('a message that is not what its place says ends the use of the stream, and nothing of it is delivered', async () => {
+  await using stage = await openNatsBench();
+  const { bench } = stage;
+  const watch = await bench.feed.watch(wish());
+  const { client } = await stage.jetstream();
+  await client.publish('payfeed.0.e1.ALIPAY.shop.PENDING', '{}', { msgID: 'a stranger', expect: { lastSequence: 0 } });
+  await until(() => bench.feed.health().carrier?.fault?.includes('the stream has a stranger where') === true);
+  const payment = await create(bench.deps);
+  expect(idsOf([await pull(watch, 'events')])).toEqual([`${payment.id}:1`]);
+});
