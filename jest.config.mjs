@@ -1,6 +1,7 @@
 export default {
   testEnvironment: 'node',
   roots: ['<rootDir>/test'],
+  testPathIgnorePatterns: ['/node_modules/', '<rootDir>/test/nats/'],
   maxWorkers: 3,
   testTimeout: 20_000,
   globalSetup: '<rootDir>/test/pg-global-setup.mjs',

@@ -18,7 +18,10 @@ export interface Service extends AsyncDisposable {
   readonly entrance: string;
 }
 
-export async function startService(platforms: object, settings: Readonly<Record<string, string>> = {}): Promise<Service> {
+type Environment = Readonly<Record<string, string>>;
+
+/** `settings` are the database's, `environment` the service's. */
+export async function startService(platforms: object, settings: Environment = {}, environment: Environment = {}): Promise<Service> {
   const stack = new AsyncDisposableStack();
   try {
     const folder = await mkdtemp(join(tmpdir(), 'paystate-bench-'));
@@ -29,35 +32,44 @@ export async function startService(platforms: object, settings: Readonly<Record<
 
     const file = join(folder, 'platforms.json');
     await writeFile(file, JSON.stringify(platforms), { mode: 0o600 });
-    const child = spawn(process.execPath, [MAIN], {
-      env: {
-        PATH: process.env['PATH'],
-        DATABASE_URL: databaseUrl,
-        PAYSTATE_GRPC_PORT: '0',
-        PAYSTATE_NOTIFICATION_PORT: '0',
-        PAYSTATE_ADMIN_PORT: '0',
-        PAYSTATE_NOTIFICATION_BASE_URL: 'http://127.0.0.1:9',
-        PAYSTATE_PLATFORMS_FILE: file,
-        PAYSTATE_LOG_LEVEL: 'error',
-      },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    stack.defer(async () => {
-      if (child.exitCode !== null) return;
-      child.kill('SIGTERM');
-      await once(child, 'exit');
-    });
-    let printed = '';
-    for await (const piece of child.stdout as AsyncIterable<Buffer>) {
-      printed += piece.toString();
-      if (printed.includes('is ready')) break;
-    }
-    const address = /gRPC\s+(127\.0\.0\.1:\d+)/.exec(printed)?.[1];
-    const entrance = /notifications\s+(http:\/\/[\d.:]+)/.exec(printed)?.[1];
-    if (address === undefined || entrance === undefined) throw new Error('the service did not start');
-    return { databaseUrl, pid: child.pid!, address, entrance, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+    const replica = stack.use(await startReplica(databaseUrl, { PAYSTATE_PLATFORMS_FILE: file, ...environment }));
+    return { ...replica, [Symbol.asyncDispose]: () => stack.disposeAsync() };
   } catch (error) {
     await stack.disposeAsync();
     throw error;
   }
+}
+
+/** One more process on a database that is there. */
+export async function startReplica(databaseUrl: string, environment: Environment): Promise<Service> {
+  const child = spawn(process.execPath, [MAIN], {
+    env: {
+      PATH: process.env['PATH'],
+      DATABASE_URL: databaseUrl,
+      PAYSTATE_GRPC_PORT: '0',
+      PAYSTATE_NOTIFICATION_PORT: '0',
+      PAYSTATE_ADMIN_PORT: '0',
+      PAYSTATE_NOTIFICATION_BASE_URL: 'http://127.0.0.1:9',
+      PAYSTATE_LOG_LEVEL: 'error',
+      ...environment,
+    },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const stop = async (): Promise<void> => {
+    if (child.exitCode !== null) return;
+    child.kill('SIGTERM');
+    await once(child, 'exit');
+  };
+  let printed = '';
+  for await (const piece of child.stdout as AsyncIterable<Buffer>) {
+    printed += piece.toString();
+    if (printed.includes('is ready')) break;
+  }
+  const address = /gRPC\s+(127\.0\.0\.1:\d+)/.exec(printed)?.[1];
+  const entrance = /notifications\s+(http:\/\/[\d.:]+)/.exec(printed)?.[1];
+  if (address === undefined || entrance === undefined) {
+    await stop();
+    throw new Error('the service did not start');
+  }
+  return { databaseUrl, pid: child.pid!, address, entrance, [Symbol.asyncDispose]: stop };
 }

@@ -51,6 +51,7 @@ export interface AppOptions {
 }
 
 const POSTGRES_MIN = 140_000;
+const DAY_MS = 86_400_000;
 
 export const VERSION = (JSON.parse(readFileSync(findPackageJson(), 'utf8')) as { version: string }).version;
 
@@ -76,7 +77,8 @@ export async function startApp(config: Config, options: AppOptions): Promise<App
     const [database, simulators, { startRpcServer }] = await Promise.all([openDatabase(), openSimulators(), import('./rpc/server.js')]);
     const { orm, databaseUrl, keepAfterFailure } = database;
 
-    const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, watchesPerCallerMax: 1_000 });
+    const nats = config.nats === null ? null : { ...config.nats, maxAgeMs: config.feedRetentionDays * DAY_MS };
+    const feed = await openFeed({ orm, databaseUrl, clock, log, cursorKey: config.tokenKey, nats, watchesPerCallerMax: 1_000 });
     closers.push(async () => await feed[Symbol.asyncDispose]());
     const retention = new Retention({ databaseUrl, days: config.feedRetentionDays, log });
     closers.push(async () => await retention[Symbol.asyncDispose]());

@@ -9,6 +9,8 @@ export interface Config {
   readonly production: boolean;
   /** Null: an embedded PostgreSQL in `dataDir`. */
   readonly databaseUrl: string | null;
+  /** Null: every replica reads the feed from the database. Else JetStream, on the servers of one cluster, brings it. */
+  readonly nats: { readonly urls: readonly string[]; readonly replicas: number } | null;
   readonly dataDir: string;
   readonly migrateAtStart: boolean;
   readonly grpc: { readonly host: string; readonly port: number; readonly reflection: boolean };
@@ -46,6 +48,17 @@ const flag = z.stringbool();
 const environment = z.object({
   NODE_ENV: z.string().default('development'),
   DATABASE_URL: z.url({ protocol: /^postgres(ql)?$/, error: 'must be a postgresql:// URL' }).optional(),
+  PAYSTATE_FEED_TRANSPORT: z.enum(['postgres', 'nats']).default('postgres'),
+  PAYSTATE_NATS_URL: z
+    .string()
+    .transform((urls) => urls.split(',').map((url) => url.trim()))
+    .pipe(z.array(z.url({ protocol: /^(nats|tls)$/, error: 'must be a nats:// or tls:// URL, or several of one cluster, separated by commas' })))
+    .optional(),
+  PAYSTATE_NATS_REPLICAS: z
+    .string()
+    .regex(/^[135]$/, 'must be 1, 3 or 5, the copies of a stream in a cluster of NATS')
+    .transform(Number)
+    .default(1),
   PAYSTATE_DATA_DIR: z.string().default('.paystate'),
   PAYSTATE_MIGRATE: flag.optional(),
   PAYSTATE_GRPC_HOST: z.string().default('127.0.0.1'),
@@ -73,7 +86,7 @@ const environment = z.object({
 type Environment = z.infer<typeof environment>;
 
 /** What may come as a file: `<NAME>_FILE` names it. */
-const FROM_FILE = ['DATABASE_URL', 'PAYSTATE_PLATFORMS', 'PAYSTATE_TOKEN_KEY'];
+const FROM_FILE = ['DATABASE_URL', 'PAYSTATE_NATS_URL', 'PAYSTATE_PLATFORMS', 'PAYSTATE_TOKEN_KEY'];
 
 /** Reads the configuration, or throws a ConfigError that names every fault. */
 export function readConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
@@ -102,6 +115,9 @@ function configOf(env: Environment, faults: string[]): Config {
     }
   }
   if (production && env.DATABASE_URL === undefined) faults.push('DATABASE_URL: required in production');
+  if (env.PAYSTATE_FEED_TRANSPORT === 'nats' && env.PAYSTATE_NATS_URL === undefined) {
+    faults.push('PAYSTATE_NATS_URL: required where PAYSTATE_FEED_TRANSPORT is nats');
+  }
   if (production && env.PAYSTATE_TOKEN_KEY === undefined) faults.push('PAYSTATE_TOKEN_KEY: required in production');
   if (platforms.length > 0 && env.PAYSTATE_NOTIFICATION_BASE_URL === undefined) {
     faults.push('PAYSTATE_NOTIFICATION_BASE_URL: required, the platforms must know where to send notifications');
@@ -110,6 +126,7 @@ function configOf(env: Environment, faults: string[]): Config {
   return {
     production,
     databaseUrl: env.DATABASE_URL ?? null,
+    nats: env.PAYSTATE_FEED_TRANSPORT === 'nats' ? { urls: env.PAYSTATE_NATS_URL ?? [], replicas: env.PAYSTATE_NATS_REPLICAS } : null,
     dataDir: resolve(env.PAYSTATE_DATA_DIR),
     migrateAtStart: env.PAYSTATE_MIGRATE ?? env.DATABASE_URL === undefined,
     grpc: {

@@ -57,6 +57,15 @@ test('a mounted secret is read from its file', () => {
   expect(readConfig({ PAYSTATE_TOKEN_KEY_FILE: file }).tokenKey).toBe('secret of a file');
 });
 
+test('NATS brings the feed where it is asked to, and only then is an address of it of any use', () => {
+  expect(readConfig({ PAYSTATE_NATS_URL: 'nats://one' }).nats).toBeNull();
+  const urls = 'tls://user:secret@one:4222, tls://two:4222';
+  expect(readConfig({ PAYSTATE_FEED_TRANSPORT: 'nats', PAYSTATE_NATS_URL: urls, PAYSTATE_NATS_REPLICAS: '3' }).nats).toEqual({
+    urls: ['tls://user:secret@one:4222', 'tls://two:4222'],
+    replicas: 3,
+  });
+});
+
 test('several accounts of several platforms, with keys in files beside the configuration', () => {
   const folder = mkdtempSync('/tmp/paystate-config-');
   writeFileSync(join(folder, 'app.pem'), privateKey);
@@ -80,6 +89,10 @@ test.each<[string, Record<string, string>, string[]]>([
   ...['0', '3651', '1.5', '-1', 'a month'].map(
     (days): [string, Record<string, string>, string[]] => [`a feed that is kept for ${days} days`, { PAYSTATE_FEED_RETENTION: days }, ['PAYSTATE_FEED_RETENTION']],
   ),
+  ['a transport nobody knows', { PAYSTATE_FEED_TRANSPORT: 'kafka' }, ['PAYSTATE_FEED_TRANSPORT']],
+  ['NATS without an address', { PAYSTATE_FEED_TRANSPORT: 'nats' }, ['PAYSTATE_NATS_URL: required']],
+  ['an address of NATS that is none', { PAYSTATE_NATS_URL: 'nats://one,http://two' }, ['PAYSTATE_NATS_URL']],
+  ['two copies of a stream', { PAYSTATE_NATS_REPLICAS: '2' }, ['PAYSTATE_NATS_REPLICAS']],
   ['two faults at once', { PAYSTATE_GRPC_PORT: 'x', PAYSTATE_LOG_LEVEL: 'loud' }, ['PAYSTATE_GRPC_PORT', 'PAYSTATE_LOG_LEVEL']],
   ['a missing secret file', { PAYSTATE_TOKEN_KEY_FILE: '/nonexistent' }, ['PAYSTATE_TOKEN_KEY_FILE']],
   ['platforms that are no JSON', { PAYSTATE_PLATFORMS: '{' }, ['PAYSTATE_PLATFORMS: is not JSON']],

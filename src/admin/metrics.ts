@@ -37,6 +37,10 @@ const GAUGES = {
   feed_epoch: ['the history that the revisions belong to', []],
   feed_lag_seconds: ['everything committed before this long ago is published', []],
   feed_watchers: ['open watches of this replica', []],
+  feed_transport_up: ['whether the configured transport brings the events; else they are read from the database', []],
+  feed_transport_refused: ['publishes of this replica that came too late or too early, since it is connected', []],
+  feed_events_brought: ['events that JetStream has brought to this replica since its start', []],
+  feed_events_read: ['events that this replica has read from the database since its start', []],
 } as const satisfies Record<string, readonly [help: string, labels: readonly string[]]>;
 type GaugeName = keyof typeof GAUGES;
 
@@ -101,11 +105,15 @@ export class Metrics {
     const { refused, quarantined } = this.sources.entranceHealth();
     this.set('notifications_refused', refused);
     this.set('notifications_quarantined', quarantined);
-    const { head, epoch, lagMs, openWatches } = this.sources.feedHealth();
+    const { head, epoch, lagMs, openWatches, carrier, eventsRead } = this.sources.feedHealth();
     this.set('feed_head_revision', head);
     this.set('feed_epoch', epoch);
     this.set('feed_lag_seconds', lagMs / 1_000);
     this.set('feed_watchers', openWatches);
+    this.set('feed_transport_up', (carrier?.isLive ?? true) ? 1 : 0);
+    this.set('feed_transport_refused', carrier?.refused ?? 0);
+    this.set('feed_events_brought', carrier?.brought ?? 0n);
+    this.set('feed_events_read', eventsRead);
   }
 
   private set(name: GaugeName, value: number | bigint, labels: Record<string, string> = {}): void {

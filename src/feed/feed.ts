@@ -5,9 +5,11 @@ import type { Clock } from '../clock.js';
 import type { Logger } from '../logger.js';
 import { storeFailure, storeUnavailable } from '../store/store-failure.js';
 import { Batches } from './batches.js';
+import type { Carrier, CarrierHealth } from './carrier.js';
 import { Cursors } from './cursor.js';
 import { FilterIndex } from './filter-index.js';
 import { connectionOptions, type ConnectionLimits } from './listener.js';
+import type { NatsOptions, RelayParts } from './nats/relay.js';
 import { Pages } from './pages.js';
 import { PaymentLookup } from './payment-lookup.js';
 import { Sequencer } from './sequencer.js';
@@ -25,6 +27,8 @@ export interface FeedOptions extends Partial<FeedLimits> {
   readonly log: Logger;
   /** Seals cursors; the same on every replica. */
   readonly cursorKey: string;
+  /** Null: every replica reads each event from the database. Else JetStream brings it, as long as it can. */
+  readonly nats?: NatsOptions | null;
 }
 
 export interface FeedLimits extends WatcherLimits, WatchersLimits, ConnectionLimits {
@@ -67,6 +71,10 @@ export interface FeedHealth {
   readonly openWatches: number;
   readonly isListening: boolean;
   readonly isStoreLost: boolean;
+  /** Events that this replica has read from the database since the start. */
+  readonly eventsRead: bigint;
+  /** Null where the database itself is the transport. */
+  readonly carrier: CarrierHealth | null;
 }
 
 /** Opens the feed of a migrated database. Rejects where it is away, a standby, or commits asynchronously. */
@@ -79,13 +87,20 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
 
   const watchers = new Watchers(limits);
   let tail: Tail | null = null;
+  let carrier: Carrier | null = null;
   let index: FilterIndex;
   const pages = new Pages(pool, (head) => tail?.observe(head));
   const { peekMs, pollMs, retryMinMs, retryMaxMs } = limits;
   const sequencer = new Sequencer({
     connection, pool, clock, log, peekMs, pollMs, retryMinMs, retryMaxMs,
-    onClosed: (closure) => tail?.close(closure),
-    onNotice: (head) => tail?.moveTo(head),
+    onClosed: (closure) => {
+      tail?.close(closure);
+      carrier?.advanced(closure);
+    },
+    onNotice: (head) => {
+      tail?.moveTo(head);
+      carrier?.heard(head);
+    },
     onStore: () => watchers.wake(),
     onCompaction: () => {
       watchers.remind();
@@ -101,6 +116,7 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
       ringEventsMax: limits.ringEventsMax,
       log,
       isWatched: () => watchers.count > 0,
+      isBrought: (epoch) => carrier?.brings(epoch) ?? false,
       onEvents: (events) => {
         index.see(events);
         watchers.wakeRestless();
@@ -109,6 +125,7 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
       onChanged: () => watchers.wake(),
     });
     tail.close(closure);
+    if (options.nats != null) carrier = await openRelay({ tail, pages, log }, options.nats);
   } catch (error) {
     await sequencer[Symbol.asyncDispose]();
     await pool.end();
@@ -117,7 +134,13 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
   const sources = { orm, sequencer, pages, tail, cursors: new Cursors(options.cursorKey) };
   const batches = new Batches({ ...sources, index, lookup: new PaymentLookup(orm), eventsMax: limits.ringEventsMax });
   const ofWatches = { ...sources, index, batches, limits, isDraining: () => watchers.isDraining, onClose: (one: Watcher) => watchers.remove(one) };
-  return new Feed(ofWatches, { limits, watchers, pool, clock });
+  return new Feed(ofWatches, { limits, watchers, pool, clock, carrier });
+}
+
+/** Its library is loaded only where it is wanted. */
+async function openRelay(parts: RelayParts, options: NatsOptions): Promise<Carrier> {
+  const { Relay } = await import('./nats/relay.js');
+  return new Relay(parts, options);
 }
 
 interface Parts {
@@ -125,6 +148,7 @@ interface Parts {
   readonly watchers: Watchers;
   readonly pool: pg.Pool;
   readonly clock: Clock;
+  readonly carrier: Carrier | null;
 }
 
 export class Feed implements AsyncDisposable {
@@ -162,7 +186,7 @@ export class Feed implements AsyncDisposable {
   }
 
   health(): FeedHealth {
-    const { tail, sequencer } = this.sources;
+    const { tail, sequencer, pages } = this.sources;
     const { asOf, at, rev, epoch } = sequencer.closed!;
     return {
       head: rev,
@@ -173,6 +197,8 @@ export class Feed implements AsyncDisposable {
       openWatches: this.parts.watchers.count,
       isListening: sequencer.isListening,
       isStoreLost: sequencer.storeLostSince !== null,
+      eventsRead: pages.eventsRead,
+      carrier: this.parts.carrier?.health() ?? null,
     };
   }
 
@@ -184,6 +210,7 @@ export class Feed implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.sweep);
     await this.parts.watchers.close();
+    await this.parts.carrier?.[Symbol.asyncDispose]();
     await this.sources.sequencer[Symbol.asyncDispose]();
     await this.parts.pool.end();
   }

@@ -25,12 +25,18 @@ export class Pages {
   private epochs: readonly Epoch[] = [];
   private readonly blocks = new Map<bigint, Promise<Page>>();
   private readonly slots = new Slots(READS_MAX);
+  private eventsReadCount = 0n;
 
   /** `onHead` sees the head of each page before its reader does. */
   constructor(
     private readonly pool: Pool,
     private readonly onHead: (head: FeedHead) => void,
   ) {}
+
+  /** How many events were read from the database since the start. */
+  get eventsRead(): bigint {
+    return this.eventsReadCount;
+  }
 
   async head(): Promise<FeedHead> {
     return (await this.read(0n, 0n)).head;
@@ -79,6 +85,7 @@ export class Pages {
 
     const events = first.rev === null ? [] : rows.map((row) => eventOf(row, head));
     requireDense(events, { after: larger(after, head.compactRev), to: to < head.rev ? to : head.rev });
+    this.eventsReadCount += BigInt(events.length);
     this.onHead(head);
     return { head, events };
   }

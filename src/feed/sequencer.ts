@@ -16,6 +16,8 @@ export interface Closure {
   readonly asOf: Date;
   /** The same moment by ours. */
   readonly at: Date;
+  /** Of these revisions the newest so many were given by this very look. */
+  readonly appended: number;
 }
 
 export interface SequencerOptions {
@@ -137,7 +139,7 @@ export class Sequencer implements AsyncDisposable {
       const row = rows[0]!;
       if (row.standby) throw new Error('the feed must be sequenced on the primary, but this server is a standby');
       if (row.rev === null) throw new Error(`shard ${SHARD} has no row in feed_head`);
-      return { epoch: row.epoch, rev: BigInt(row.rev), asOf: row.as_of, at };
+      return { epoch: row.epoch, rev: BigInt(row.rev), asOf: row.as_of, at, appended: row.appended };
     } catch (error) {
       // Without a code it was not the server that answered: the connection hangs or is gone.
       if (client !== null && !(error instanceof Error && 'code' in error)) this.listener.drop(client, error);
@@ -182,10 +184,11 @@ export class Sequencer implements AsyncDisposable {
 interface Row {
   readonly epoch: number;
   readonly rev: string | null;
+  readonly appended: number;
   readonly as_of: Date;
   readonly standby: boolean;
 }
 
 /** One statement, hence its own READ COMMITTED transaction. Its start lies before every snapshot that it takes. */
-const ADVANCE = `select a.epoch, a.rev::text, statement_timestamp() as as_of, pg_is_in_recovery() as standby
+const ADVANCE = `select a.epoch, a.rev::text, a.appended, statement_timestamp() as as_of, pg_is_in_recovery() as standby
                    from feed_advance($1::smallint, $2, $3) a`;

@@ -13,6 +13,8 @@ export interface TailOptions {
   readonly ringEventsMax: number;
   readonly log: Logger;
   isWatched(): boolean;
+  /** Whether the events that follow in this epoch are brought, so that they need not be read. */
+  isBrought(epoch: number): boolean;
   /** The next events of the feed, each once. */
   onEvents(events: readonly FeedEvent[]): void;
   /** There are no events between the last ones and this revision, or none that are known. */
@@ -86,9 +88,30 @@ export class Tail {
     if (epoch === this.current.epoch && this.fault === null) {
       if (rev <= this.ring.head) return;
       if (!this.options.isWatched()) return this.skipTo(rev);
+      if (this.options.isBrought(epoch)) return this.know(rev);
     }
-    this.wanted = true;
-    if (!this.reading) void this.follow();
+    this.startReading();
+  }
+
+  /** The last revision that was read or skipped. */
+  get seenRev(): bigint {
+    return this.ring.head;
+  }
+
+  /** Takes events that were brought, dense among themselves; what is missing before them is read. Returns how many were of use. */
+  offer(epoch: number, events: readonly FeedEvent[]): number {
+    const rev = events.at(-1)!.revision;
+    if (epoch !== this.current.epoch || this.fault !== null || rev <= this.ring.head) return 0;
+    const first = events[0]!.revision;
+    if (!this.options.isWatched()) this.skipTo(rev);
+    else if (first <= this.ring.head + 1n) return this.append(events.slice(Number(this.ring.head + 1n - first)));
+    else this.startReading();
+    return 0;
+  }
+
+  /** What should have been brought by now is read. */
+  readUpTo(rev: bigint): void {
+    if (rev > this.ring.head && this.options.isWatched()) this.startReading();
   }
 
   /** Every head that is read passes here, in whatever order the answers come. */
@@ -102,7 +125,16 @@ export class Tail {
 
   private skipTo(rev: bigint): void {
     this.reset(rev);
+    this.know(rev);
+  }
+
+  private know(rev: bigint): void {
     if (rev > this.current.rev) this.current = { ...this.current, rev };
+  }
+
+  private startReading(): void {
+    this.wanted = true;
+    if (!this.reading) void this.follow();
   }
 
   private async follow(): Promise<void> {
@@ -144,10 +176,16 @@ export class Tail {
       this.reset(head.rev);
       this.options.onChanged();
     } else if (events.length > 0) {
-      this.ring.append(events);
-      this.options.onEvents(events);
+      this.append(events);
     }
     return this.ring.head < head.rev;
+  }
+
+  private append(events: readonly FeedEvent[]): number {
+    this.ring.append(events);
+    this.know(this.ring.head);
+    this.options.onEvents(events);
+    return events.length;
   }
 
   private changeHistory(head: FeedHead): void {

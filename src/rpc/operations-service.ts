@@ -91,6 +91,7 @@ export function operationsHandlers(deps: OperationsDeps) {
           epoch: feed.epoch,
           asOfTime: encodeTime(feed.asOf),
           openWatches: feed.openWatches,
+          transport: encodeTransport(feed),
         },
         inbox: health.inbox.map((row) => ({
           status: codeOf(ops.NotificationStatus, 'NOTIFICATION_STATUS_', row.status),
@@ -158,6 +159,17 @@ const encodeUnsettled = ({ platform, count, oldest, stuck }: Unsettled<unknown>)
 });
 
 const placeText = ({ createdAt, id }: Place): string => `${createdAt.getTime()} ${id}`;
+
+function encodeTransport({ carrier, eventsRead }: FeedHealth): ops.FeedTransportHealth {
+  return {
+    transport: carrier === null ? ops.FeedTransport.FEED_TRANSPORT_POSTGRES : ops.FeedTransport.FEED_TRANSPORT_NATS,
+    live: carrier?.isLive ?? true,
+    fault: carrier?.fault ?? '',
+    lastRevision: carrier?.lastRev ?? 0n,
+    broughtCount: carrier?.brought ?? 0n,
+    readCount: eventsRead,
+  };
+}
 
 function placeOf(text: string | null): Place | null {
   if (text === null) return null;

@@ -2,7 +2,7 @@
 import pg from 'pg';
 import { systemClock } from '../../src/clock.js';
 import { EVERYTHING, type FeedFilter } from '../../src/feed/filter.js';
-import { openFeed, type Feed, type FeedLimits } from '../../src/feed/feed.js';
+import { openFeed, type Feed, type FeedLimits, type FeedOptions } from '../../src/feed/feed.js';
 import type { WatchMessage, WatchRequest, WatchStart } from '../../src/feed/watch.js';
 import { createLogger } from '../../src/logger.js';
 import { createPayment } from '../../src/payment/create-payment.js';
@@ -19,6 +19,8 @@ import { CNY } from '../support/payments.js';
 
 const ACTOR = { type: 'CALLER', id: 'test' } as const;
 
+export type FeedSettings = Partial<FeedLimits & Pick<FeedOptions, 'nats' | 'databaseUrl'>>;
+
 export interface Bench extends AsyncDisposable {
   readonly url: string;
   readonly feed: Feed;
@@ -26,11 +28,11 @@ export interface Bench extends AsyncDisposable {
   readonly deps: Deps;
   /** A writing process of its own; it kicks nobody, as one that dies before it could. */
   anotherWriter(): Promise<Deps>;
-  anotherFeed(limits?: Partial<FeedLimits>): Promise<Feed>;
+  anotherFeed(settings?: FeedSettings): Promise<Feed>;
   sql<Row extends object = Record<string, unknown>>(text: string, values?: unknown[]): Promise<Row[]>;
 }
 
-export async function openBench(limits: Partial<FeedLimits> = {}): Promise<Bench> {
+export async function openBench(settings: FeedSettings = {}): Promise<Bench> {
   const stack = new AsyncDisposableStack();
   const { url } = stack.use(await freshDatabase());
   const admin = new pg.Client(url);
@@ -39,9 +41,9 @@ export async function openBench(limits: Partial<FeedLimits> = {}): Promise<Bench
   stack.defer(() => admin.end());
 
   const anotherOrm = async () => stack.adopt(await openOrm(url, 4), (orm) => orm.close(true));
-  const anotherFeed = async (own: Partial<FeedLimits> = {}): Promise<Feed> => {
+  const anotherFeed = async (own: FeedSettings = {}): Promise<Feed> => {
     const options = { orm: await anotherOrm(), databaseUrl: url, clock: systemClock, log: createLogger('silent') };
-    return stack.use(await openFeed({ bookmarkIntervalMinMs: 1, cursorKey: 'a key of these tests', ...options, ...limits, ...own }));
+    return stack.use(await openFeed({ bookmarkIntervalMinMs: 1, cursorKey: 'a key of these tests', ...options, ...settings, ...own }));
   };
   const writer = async (onCommit?: () => void): Promise<Deps> => {
     const orm = await anotherOrm();

@@ -17,6 +17,7 @@ export function testConfig(databaseUrl: string): Config {
   return {
     production: false,
     databaseUrl,
+    nats: null,
     dataDir: '/nonexistent',
     migrateAtStart: false,
     grpc: { ...ANY_PORT, reflection: true },

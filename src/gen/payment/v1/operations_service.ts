@@ -328,6 +328,49 @@ export function findingKindToJSON(object: FindingKind): string {
   }
 }
 
+/** What brings the events of the feed to a replica. */
+export enum FeedTransport {
+  /** FEED_TRANSPORT_UNSPECIFIED - Never sent. */
+  FEED_TRANSPORT_UNSPECIFIED = 0,
+  /** FEED_TRANSPORT_POSTGRES - Each replica reads them from the database. */
+  FEED_TRANSPORT_POSTGRES = 1,
+  /** FEED_TRANSPORT_NATS - NATS JetStream, and the database while that is away. */
+  FEED_TRANSPORT_NATS = 2,
+  UNRECOGNIZED = -1,
+}
+
+export function feedTransportFromJSON(object: any): FeedTransport {
+  switch (object) {
+    case 0:
+    case "FEED_TRANSPORT_UNSPECIFIED":
+      return FeedTransport.FEED_TRANSPORT_UNSPECIFIED;
+    case 1:
+    case "FEED_TRANSPORT_POSTGRES":
+      return FeedTransport.FEED_TRANSPORT_POSTGRES;
+    case 2:
+    case "FEED_TRANSPORT_NATS":
+      return FeedTransport.FEED_TRANSPORT_NATS;
+    case -1:
+    case "UNRECOGNIZED":
+    default:
+      return FeedTransport.UNRECOGNIZED;
+  }
+}
+
+export function feedTransportToJSON(object: FeedTransport): string {
+  switch (object) {
+    case FeedTransport.FEED_TRANSPORT_UNSPECIFIED:
+      return "FEED_TRANSPORT_UNSPECIFIED";
+    case FeedTransport.FEED_TRANSPORT_POSTGRES:
+      return "FEED_TRANSPORT_POSTGRES";
+    case FeedTransport.FEED_TRANSPORT_NATS:
+      return "FEED_TRANSPORT_NATS";
+    case FeedTransport.UNRECOGNIZED:
+    default:
+      return "UNRECOGNIZED";
+  }
+}
+
 /** Which payment. */
 export interface ExplainPaymentRequest {
   /** The payment. Required. */
@@ -870,6 +913,22 @@ export interface ReconciliationHealth {
   failedCount: bigint;
 }
 
+/** How this replica gets the events of the feed. */
+export interface FeedTransportHealth {
+  /** The one that is configured. */
+  transport: FeedTransport;
+  /** Whether it brings them. While it does not they are read from the database: later, but all of them. */
+  live: boolean;
+  /** Why it does not; empty while it does. */
+  fault: string;
+  /** The last revision that JetStream is known to have; 0 where it is not in use. */
+  lastRevision: bigint;
+  /** Events that JetStream has brought to this replica since its start, and nobody had to read. */
+  broughtCount: bigint;
+  /** Events that this replica has read from the database since its start. */
+  readCount: bigint;
+}
+
 /** The status feed. */
 export interface FeedHealth {
   /** The last revision. */
@@ -884,6 +943,8 @@ export interface FeedHealth {
     | undefined;
   /** Open watches of this replica. */
   openWatches: number;
+  /** How this replica gets the events. */
+  transport: FeedTransportHealth | undefined;
 }
 
 /** The notification inbox. */
@@ -6163,8 +6224,189 @@ export const ReconciliationHealth: MessageFns<ReconciliationHealth> = {
   },
 };
 
+function createBaseFeedTransportHealth(): FeedTransportHealth {
+  return { transport: 0, live: false, fault: "", lastRevision: 0n, broughtCount: 0n, readCount: 0n };
+}
+
+export const FeedTransportHealth: MessageFns<FeedTransportHealth> = {
+  encode(message: FeedTransportHealth, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.transport !== 0) {
+      writer.uint32(8).int32(message.transport);
+    }
+    if (message.live !== false) {
+      writer.uint32(16).bool(message.live);
+    }
+    if (message.fault !== "") {
+      writer.uint32(26).string(message.fault);
+    }
+    if (message.lastRevision !== 0n) {
+      if (BigInt.asUintN(64, message.lastRevision) !== message.lastRevision) {
+        throw new globalThis.Error("value provided for field message.lastRevision of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.lastRevision);
+    }
+    if (message.broughtCount !== 0n) {
+      if (BigInt.asIntN(64, message.broughtCount) !== message.broughtCount) {
+        throw new globalThis.Error("value provided for field message.broughtCount of type int64 too large");
+      }
+      writer.uint32(40).int64(message.broughtCount);
+    }
+    if (message.readCount !== 0n) {
+      if (BigInt.asIntN(64, message.readCount) !== message.readCount) {
+        throw new globalThis.Error("value provided for field message.readCount of type int64 too large");
+      }
+      writer.uint32(48).int64(message.readCount);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): FeedTransportHealth {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFeedTransportHealth();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.transport = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.live = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.fault = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lastRevision = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.broughtCount = reader.int64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.readCount = reader.int64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  fromJSON(object: any): FeedTransportHealth {
+    return {
+      transport: isSet(object.transport) ? feedTransportFromJSON(object.transport) : 0,
+      live: isSet(object.live) ? globalThis.Boolean(object.live) : false,
+      fault: isSet(object.fault) ? globalThis.String(object.fault) : "",
+      lastRevision: isSet(object.lastRevision)
+        ? BigInt(object.lastRevision)
+        : isSet(object.last_revision)
+        ? BigInt(object.last_revision)
+        : 0n,
+      broughtCount: isSet(object.broughtCount)
+        ? BigInt(object.broughtCount)
+        : isSet(object.brought_count)
+        ? BigInt(object.brought_count)
+        : 0n,
+      readCount: isSet(object.readCount)
+        ? BigInt(object.readCount)
+        : isSet(object.read_count)
+        ? BigInt(object.read_count)
+        : 0n,
+    };
+  },
+
+  toJSON(message: FeedTransportHealth): unknown {
+    const obj: any = {};
+    if (message.transport !== 0) {
+      obj.transport = feedTransportToJSON(message.transport);
+    }
+    if (message.live !== false) {
+      obj.live = message.live;
+    }
+    if (message.fault !== "") {
+      obj.fault = message.fault;
+    }
+    if (message.lastRevision !== 0n) {
+      obj.lastRevision = message.lastRevision.toString();
+    }
+    if (message.broughtCount !== 0n) {
+      obj.broughtCount = message.broughtCount.toString();
+    }
+    if (message.readCount !== 0n) {
+      obj.readCount = message.readCount.toString();
+    }
+    return obj;
+  },
+
+  create(base?: DeepPartial<FeedTransportHealth>): FeedTransportHealth {
+    return FeedTransportHealth.fromPartial(base ?? {});
+  },
+  fromPartial(object: DeepPartial<FeedTransportHealth>): FeedTransportHealth {
+    const message = createBaseFeedTransportHealth();
+    message.transport = object.transport ?? 0;
+    message.live = object.live ?? false;
+    message.fault = object.fault ?? "";
+    message.lastRevision = (object.lastRevision !== undefined && object.lastRevision !== null)
+      ? BigInt(object.lastRevision)
+      : 0n;
+    message.broughtCount = (object.broughtCount !== undefined && object.broughtCount !== null)
+      ? BigInt(object.broughtCount)
+      : 0n;
+    message.readCount = (object.readCount !== undefined && object.readCount !== null) ? BigInt(object.readCount) : 0n;
+    return message;
+  },
+};
+
 function createBaseFeedHealth(): FeedHealth {
-  return { headRevision: 0n, earliestRevision: 0n, epoch: 0, asOfTime: undefined, openWatches: 0 };
+  return {
+    headRevision: 0n,
+    earliestRevision: 0n,
+    epoch: 0,
+    asOfTime: undefined,
+    openWatches: 0,
+    transport: undefined,
+  };
 }
 
 export const FeedHealth: MessageFns<FeedHealth> = {
@@ -6189,6 +6431,9 @@ export const FeedHealth: MessageFns<FeedHealth> = {
     }
     if (message.openWatches !== 0) {
       writer.uint32(40).int32(message.openWatches);
+    }
+    if (message.transport !== undefined) {
+      FeedTransportHealth.encode(message.transport, writer.uint32(50).fork()).join();
     }
     return writer;
   },
@@ -6246,6 +6491,14 @@ export const FeedHealth: MessageFns<FeedHealth> = {
             message.openWatches = reader.int32();
             continue;
           }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.transport = FeedTransportHealth.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -6281,6 +6534,7 @@ export const FeedHealth: MessageFns<FeedHealth> = {
         : isSet(object.open_watches)
         ? globalThis.Number(object.open_watches)
         : 0,
+      transport: isSet(object.transport) ? FeedTransportHealth.fromJSON(object.transport) : undefined,
     };
   },
 
@@ -6301,6 +6555,9 @@ export const FeedHealth: MessageFns<FeedHealth> = {
     if (message.openWatches !== 0) {
       obj.openWatches = Math.round(message.openWatches);
     }
+    if (message.transport !== undefined) {
+      obj.transport = FeedTransportHealth.toJSON(message.transport);
+    }
     return obj;
   },
 
@@ -6320,6 +6577,9 @@ export const FeedHealth: MessageFns<FeedHealth> = {
       ? Timestamp.fromPartial(object.asOfTime)
       : undefined;
     message.openWatches = object.openWatches ?? 0;
+    message.transport = (object.transport !== undefined && object.transport !== null)
+      ? FeedTransportHealth.fromPartial(object.transport)
+      : undefined;
     return message;
   },
 };
