@@ -66,7 +66,7 @@ test('kill -9 of the service, then of PostgreSQL, under load: everything acknowl
 
   let service = await start();
   let writing = write(service, ledger);
-  await until(() => ledger.filter(({ refunded }) => refunded).length >= 100);
+  await until(() => ledger.filter(({ refunded }) => refunded).length >= 40);
   await service.end('SIGKILL');
   await writing;
 
@@ -74,7 +74,7 @@ test('kill -9 of the service, then of PostgreSQL, under load: everything acknowl
   await expectAll(service, ledger);
   const before = ledger.length;
   writing = write(service, ledger);
-  await until(() => ledger.length >= before + 100);
+  await until(() => ledger.length >= before + 40);
   const postmaster = Number(readFileSync(join(dataDir, 'postgres', 'postmaster.pid'), 'utf8').split('\n')[0]);
   process.kill(postmaster, 'SIGKILL');
   await writing;
