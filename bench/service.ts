@@ -8,6 +8,7 @@ import { startEmbeddedPostgres } from '../src/store/embedded-postgres.js';
 import { migrateUp } from '../src/store/migrate.js';
 
 const MAIN = new URL('../src/main.js', import.meta.url).pathname;
+const AS_NPM_START = ['--max-semi-space-size=16'];
 
 export interface Service extends AsyncDisposable {
   readonly databaseUrl: string;
@@ -42,7 +43,7 @@ export async function startService(platforms: object, settings: Environment = {}
 
 /** One more process on a database that is there. */
 export async function startReplica(databaseUrl: string, environment: Environment): Promise<Service> {
-  const child = spawn(process.execPath, [MAIN], {
+  const child = spawn(process.execPath, [...AS_NPM_START, MAIN], {
     env: {
       PATH: process.env['PATH'],
       DATABASE_URL: databaseUrl,
