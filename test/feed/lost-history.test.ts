@@ -92,6 +92,28 @@ test('after a lost tail whoever has read it is told the safe position, even when
   }
 });
 
+test('a watch from now on that comes right after a lost tail is given nothing of the lost one', async () => {
+  await using bench = await openBench({ peekMs: 600_000 });
+  const live = await bench.feed.watch(wish());
+  await payments(bench, 10);
+  for (let seen = 0; seen < 10; ) seen += (await pull(live, 'events')).events.length;
+  await failOver(bench, 6);
+
+  // The sequencer does not read the payments, and whoever reads pages of the feed does.
+  await bench.sql('begin');
+  await bench.sql('lock table payment in access exclusive mode');
+  bench.feed.kick();
+  await until(() => bench.feed.health().epoch === 2);
+  const { asOf } = bench.feed.health();
+  const next = bench.feed.watch(wish({ start: { kind: 'NOW' } })).then((watch) => pull(watch, 'events'));
+  await until(() => bench.feed.health().asOf > asOf);
+  await bench.sql('commit');
+
+  await refusal(pull(live, 'events'));
+  const payment = await create(bench.deps);
+  expect(idsOf([await next])).toEqual([`${payment.id}:1`]);
+});
+
 test('a cursor of a revision that was never given is refused with the newest position that is surely common', async () => {
   await using bench = await openBench();
   await payments(bench, 3);
