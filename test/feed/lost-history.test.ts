@@ -153,6 +153,7 @@ test('a promotion that lost nothing keeps every watch and every cursor', async (
 test('a revision that is missing in the database stops all watches instead of being skipped', async () => {
   await using bench = await openBench({ peekMs: 5 });
   await payments(bench, 3);
+  await read(bench.feed);
   const live = await bench.feed.watch(wish());
   await pull(live, 'events');
   await bench.sql('update feed_head set rev = rev + 1');
