@@ -1,4 +1,9 @@
 /** What those who run the service see of it: how much is open, how long it has been stuck, and that both ways of asking agree. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { startAdminServer } from '../../src/admin/admin-server.js';
+import { createLogger } from '../../src/logger.js';
+import type { SystemHealth } from '../../src/stats/get-system-health.js';
 import { WechatNotifications } from '../../bench/wechat-notifications.js';
 import { PaymentStatus as S, Platform, RefundStatus as R, type Payment } from '../../src/gen/payment/v1/payment.js';
 import { accountsOf, startTestApp, type TestApp } from '../support/app.js';
@@ -93,4 +98,25 @@ test.each([
 
 test('nothing is written here', async () => {
   expect((await fetch(`http://127.0.0.1:${service.app.adminPort}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405);
+});
+
+const EMPTY: SystemHealth = {
+  databaseLatencyMs: 1, databaseVersion: '15', platforms: [], sync: { waiting: 3n, due: 2n, oldestDueAt: null },
+  unsettled: [], openRefunds: [], reconciliations: [], inbox: [], unmappedWords: [],
+};
+const sourcesOf = (systemHealth: () => Promise<SystemHealth>) => ({
+  systemHealth,
+  feedHealth: () => ({ head: 1n, epoch: 1, earliest: 1n, asOf: new Date(), lagMs: 0, openWatches: 0, isListening: true, isStoreLost: false }),
+  entranceHealth: () => ({ refused: 0n, quarantined: 0n }),
+  isServing: () => true,
+  now: () => new Date(),
+});
+
+test('a connection that says nothing does not keep the service from ending', async () => {
+  const admin = await startAdminServer(sourcesOf(() => Promise.resolve(EMPTY)), { host: '127.0.0.1', port: 0, log: createLogger('silent') });
+  const silent = connect(admin.port, '127.0.0.1').on('error', () => undefined);
+  await once(silent, 'connect');
+  await fetch(`http://127.0.0.1:${admin.port}/healthz`);
+  await admin[Symbol.asyncDispose]();
+  silent.destroy();
 });
