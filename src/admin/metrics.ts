@@ -39,6 +39,7 @@ const GAUGES = {
   feed_watchers: ['open watches of this replica', []],
 } as const satisfies Record<string, readonly [help: string, labels: readonly string[]]>;
 type GaugeName = keyof typeof GAUGES;
+const UNLABELED = (Object.keys(GAUGES) as GaugeName[]).filter((name) => GAUGES[name][1].length === 0);
 
 export class Metrics {
   private readonly registry = new Registry();
@@ -65,6 +66,8 @@ export class Metrics {
   private async read(): Promise<string> {
     // What is gone, such as the last payment of a status, must not stay as it was.
     for (const gauge of Object.values(this.gauges)) gauge.reset();
+    // A gauge without labels is 0 after that, which for a database that is away would be a lie.
+    for (const name of UNLABELED) this.gauges[name].remove({});
     const health = await this.sources.systemHealth().catch(() => null);
     this.set('store_up', health === null ? 0 : 1);
     if (health !== null) this.setStored(health);

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { startAdminServer } from '../../src/admin/admin-server.js';
+import { Metrics } from '../../src/admin/metrics.js';
 import { createLogger } from '../../src/logger.js';
 import type { SystemHealth } from '../../src/stats/get-system-health.js';
 import { WechatNotifications } from '../../bench/wechat-notifications.js';
@@ -110,6 +111,12 @@ const sourcesOf = (systemHealth: () => Promise<SystemHealth>) => ({
   entranceHealth: () => ({ refused: 0n, quarantined: 0n }),
   isServing: () => true,
   now: () => new Date(),
+});
+
+test('while the database is away nothing is told of what is in it', async () => {
+  const text = await new Metrics(sourcesOf(() => Promise.reject(new Error('away')))).scrape();
+  const lines = text.split('\n').filter((line) => /^(store|payments|refunds|sync|platform|notifications|reconciliation|feed)_/.test(line));
+  expect(lines).toEqual(['store_up 0', 'notifications_refused 0', 'notifications_quarantined 0', 'feed_head_revision 1', 'feed_epoch 1', 'feed_lag_seconds 0', 'feed_watchers 0']);
 });
 
 test('a connection that says nothing does not keep the service from ending', async () => {
