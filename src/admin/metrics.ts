@@ -44,7 +44,7 @@ const UNLABELED = (Object.keys(GAUGES) as GaugeName[]).filter((name) => GAUGES[n
 export class Metrics {
   private readonly registry = new Registry();
   private readonly gauges: Record<GaugeName, Gauge>;
-  private text: { readonly at: number; readonly value: Promise<string> } | null = null;
+  private text: Promise<string> | null = null;
 
   constructor(private readonly sources: MetricSources) {
     collectDefaultMetrics({ register: this.registry });
@@ -58,9 +58,9 @@ export class Metrics {
   }
 
   scrape(): Promise<string> {
-    const now = performance.now();
-    if (this.text === null || now - this.text.at > FRESH_MS) this.text = { at: now, value: this.read() };
-    return this.text.value;
+    // Never two at once, however long the database takes: they fill the same gauges.
+    this.text ??= this.read().finally(() => setTimeout(() => (this.text = null), FRESH_MS).unref());
+    return this.text;
   }
 
   private async read(): Promise<string> {

@@ -1,4 +1,5 @@
 /** What those who run the service see of it: how much is open, how long it has been stuck, and that both ways of asking agree. */
+import { jest } from '@jest/globals';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { startAdminServer } from '../../src/admin/admin-server.js';
@@ -117,6 +118,19 @@ test('while the database is away nothing is told of what is in it', async () => 
   const text = await new Metrics(sourcesOf(() => Promise.reject(new Error('away')))).scrape();
   const lines = text.split('\n').filter((line) => /^(store|payments|refunds|sync|platform|notifications|reconciliation|feed)_/.test(line));
   expect(lines).toEqual(['store_up 0', 'notifications_refused 0', 'notifications_quarantined 0', 'feed_head_revision 1', 'feed_epoch 1', 'feed_lag_seconds 0', 'feed_watchers 0']);
+});
+
+test('scrapes that come while the database takes its time are given the figures of the first', async () => {
+  const asked: PromiseWithResolvers<SystemHealth>[] = [];
+  const metrics = new Metrics(sourcesOf(() => (asked.push(Promise.withResolvers()), asked.at(-1)!.promise)));
+  const slow = jest.spyOn(performance, 'now').mockReturnValue(0);
+  const first = metrics.scrape();
+  slow.mockReturnValue(60_000);
+  const second = metrics.scrape();
+  slow.mockRestore();
+  for (const { resolve } of asked) resolve({ ...EMPTY, unmappedWords: [{ platform: 'ALIPAY', word: 'NEW', count: 7n, last: new Date() }] });
+  for (const text of await Promise.all([first, second])) expect(text).toContain('platform_unmapped_words{platform="ALIPAY"} 7');
+  expect(asked).toHaveLength(1);
 });
 
 test('a connection that says nothing does not keep the service from ending', async () => {
