@@ -333,7 +333,9 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   private sleep(): void {
     const { ageMaxMs, storeLostMs } = this.deps.limits;
     const lostSince = this.deps.sequencer.storeLostSince;
-    const heartbeatAt = lostSince === null ? this.bookmarkAt : lostSince + storeLostMs;
+    // While its own reads fail nothing but the next attempt is of use, not even a bookmark that is due.
+    const bookmarkAt = this.lostSince === null ? this.bookmarkAt : Infinity;
+    const heartbeatAt = lostSince === null ? bookmarkAt : lostSince + storeLostMs;
     const agedAt = this.saidGoodbye ? Infinity : this.openedAt + ageMaxMs;
     const ms = Math.max(0, Math.min(heartbeatAt, agedAt, this.wakeAt) - performance.now());
     const rounded = ms < 20 * TIMER_STEP_MS ? ms : Math.ceil(ms / TIMER_STEP_MS) * TIMER_STEP_MS;
