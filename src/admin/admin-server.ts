@@ -36,8 +36,10 @@ export async function startAdminServer(sources: AdminSources, options: { host: s
   return {
     port: (server.address() as AddressInfo).port,
     async [Symbol.asyncDispose]() {
-      server.closeIdleConnections();
-      await new Promise<void>((resolve) => server.close(() => resolve()));
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      // One that has not asked anything yet does not count as idle, and would be waited for without end.
+      server.closeAllConnections();
+      await closed;
     },
   };
 }

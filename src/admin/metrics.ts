@@ -43,11 +43,12 @@ const GAUGES = {
   feed_events_read: ['events that this replica has read from the database since its start', []],
 } as const satisfies Record<string, readonly [help: string, labels: readonly string[]]>;
 type GaugeName = keyof typeof GAUGES;
+const UNLABELED = (Object.keys(GAUGES) as GaugeName[]).filter((name) => GAUGES[name][1].length === 0);
 
 export class Metrics {
   private readonly registry = new Registry();
   private readonly gauges: Record<GaugeName, Gauge>;
-  private text: { readonly at: number; readonly value: Promise<string> } | null = null;
+  private text: Promise<string> | null = null;
 
   constructor(private readonly sources: MetricSources) {
     collectDefaultMetrics({ register: this.registry });
@@ -61,14 +62,16 @@ export class Metrics {
   }
 
   scrape(): Promise<string> {
-    const now = performance.now();
-    if (this.text === null || now - this.text.at > FRESH_MS) this.text = { at: now, value: this.read() };
-    return this.text.value;
+    // Never two at once, however long the database takes: they fill the same gauges.
+    this.text ??= this.read().finally(() => setTimeout(() => (this.text = null), FRESH_MS).unref());
+    return this.text;
   }
 
   private async read(): Promise<string> {
     // What is gone, such as the last payment of a status, must not stay as it was.
     for (const gauge of Object.values(this.gauges)) gauge.reset();
+    // A gauge without labels is 0 after that, which for a database that is away would be a lie.
+    for (const name of UNLABELED) this.gauges[name].remove({});
     const health = await this.sources.systemHealth().catch(() => null);
     this.set('store_up', health === null ? 0 : 1);
     if (health !== null) this.setStored(health);

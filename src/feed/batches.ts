@@ -19,8 +19,6 @@ export interface Batch {
   readonly toRev: bigint;
   /** Whether no more events would have been put into it. */
   readonly isFull: boolean;
-  /** When the payments in it were read. */
-  readonly madeAt: number;
 }
 
 export interface BatchesOptions {
@@ -34,12 +32,12 @@ export interface BatchesOptions {
 /** Revisions looked at in one go; then the watch thinks of its bookmark again. */
 const SCAN_MAX = 10_000;
 const STEP = 1_000;
-/** The full view shows payments as they are now. */
+/** The full view shows payments as they are now; besides, payments need a hundred times the memory of events. */
 const PAYMENTS_FRESH_MS = 1_000;
 
 export class Batches {
   /** Oldest first. */
-  private readonly kept = new Set<{ readonly group: Group; readonly from: bigint; readonly size: number }>();
+  private readonly kept = new Set<{ readonly batches: Group['batches']; readonly from: bigint; readonly size: number }>();
   private keptEvents = 0;
 
   constructor(private readonly options: BatchesOptions) {}
@@ -52,7 +50,7 @@ export class Batches {
     if (known !== undefined && (known instanceof Promise || this.isGood(group, known))) return known;
 
     const clearRev = this.options.index.clearUpTo(group, rev);
-    if (clearRev !== null) return { message: null, toRev: clearRev, isFull: false, madeAt: 0 };
+    if (clearRev !== null) return { message: null, toRev: clearRev, isFull: false };
     const found = this.find(group, position, null);
     if (!(found instanceof Promise)) return this.keep(group, position, found);
     const kept = found.then(
@@ -66,24 +64,24 @@ export class Batches {
     return kept;
   }
 
-  private isGood({ shape, lastHit }: Group, { isFull, toRev, madeAt }: Batch): boolean {
-    if (shape.view === 'FULL' && performance.now() - madeAt > PAYMENTS_FRESH_MS) return false;
+  private isGood({ lastHit }: Group, { isFull, toRev }: Batch): boolean {
     // One that was made before more matched is too small a step for who comes later.
     return isFull || lastHit <= toRev;
   }
 
-  private keep(group: Group, { rev: from, epoch }: FeedPosition, batch: Batch): Batch {
+  private keep({ batches, members, shape }: Group, { rev: from, epoch }: FeedPosition, batch: Batch): Batch {
     const size = batch.message?.events.length ?? 0;
-    group.batches.delete(from);
-    if (size === 0 || group.members.size < 2 || epoch !== this.options.tail.head.epoch) return batch;
-    group.batches.set(from, batch);
-    this.kept.add({ group, from, size });
+    batches.delete(from);
+    if (size === 0 || members.size < 2 || epoch !== this.options.tail.head.epoch) return batch;
+    batches.set(from, batch);
+    if (shape.view === 'FULL') setTimeout(() => batches.delete(from), PAYMENTS_FRESH_MS).unref();
+    this.kept.add({ batches, from, size });
     this.keptEvents += size;
     for (const oldest of this.kept) {
       if (this.keptEvents <= this.options.eventsMax) break;
       this.kept.delete(oldest);
       this.keptEvents -= oldest.size;
-      oldest.group.batches.delete(oldest.from);
+      oldest.batches.delete(oldest.from);
     }
     return batch;
   }
@@ -118,13 +116,12 @@ export class Batches {
 
   private batchOf(position: FeedPosition, found: { matching: readonly FeedEvent[]; toRev: bigint; isFull: boolean }, view: Group['shape']['view']): Batch | Promise<Batch> {
     const { matching, toRev, isFull } = found;
-    if (matching.length === 0) return { message: null, toRev, isFull, madeAt: 0 };
+    if (matching.length === 0) return { message: null, toRev, isFull };
     const { tail, cursors } = this.options;
     const made = (events: readonly FeedEvent[], rev: bigint, isWhole: boolean): Batch => ({
       message: { cursor: cursors.seal({ feedId: tail.head.feedId, position: { ...position, rev }, phase: null }), kind: 'events', events },
       toRev: rev,
       isFull: isFull || !isWhole,
-      madeAt: performance.now(),
     });
     return view === 'FULL' ? this.withPayments(matching).then(({ events, all }) => made(events, all ? toRev : events.at(-1)!.revision, all)) : made(matching, toRev, true);
   }

@@ -70,6 +70,7 @@ export class FilterIndex {
     group.members.delete(member);
     if (group.members.size > 0) return;
     this.groups.delete(group.key);
+    group.batches.clear();
     for (const groups of this.placesOf(group)) groups.delete(group);
     const place = this.placeOf(group);
     for (const value of place?.values ?? []) if (place!.groups.get(value)?.size === 0) place!.groups.delete(value);

@@ -17,7 +17,7 @@ export interface TailOptions {
   isBrought(epoch: number): boolean;
   /** The next events of the feed, each once. */
   onEvents(events: readonly FeedEvent[]): void;
-  /** There are no events between the last ones and this revision, or none that are known. */
+  /** There are no events between the last ones and this revision, or none that are known; what was made of older ones is worth nothing. */
   onSkipped(rev: bigint): void;
   /** Nothing is as it was: a fault, or another history. */
   onChanged(): void;
@@ -194,7 +194,10 @@ export class Tail {
     this.options.log.error({ epoch: head.epoch, before, lost_after: safeRev }, 'the feed has a new epoch');
     this.current = head;
     this.pages.clear();
-    if (safeRev !== null) {
+    if (safeRev === null) {
+      // Who read pages was further than the ring, so that what was made of them may be lost although nothing in the ring is.
+      this.options.onSkipped(this.ring.head);
+    } else {
       this.reset(safeRev);
       this.closures.length = 0;
     }

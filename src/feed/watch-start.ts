@@ -32,6 +32,8 @@ export async function findStart(sources: Sources, request: FilledRequest): Promi
   const atHead = request.start.kind === 'NOW' || request.start.kind === 'SNAPSHOT';
   const needsHead = atHead || request.stopAtHead || request.stopWhenSettled;
   const closure = needsHead ? await sources.sequencer.catchUp() : null;
+  // The sequencer may know of another history before the tail does; what is in memory would then be taken for it.
+  if (closure !== null && closure.epoch !== sources.tail.head.epoch) await sources.pages.head();
 
   const { position, phase } = await placeOf(sources, request, closure);
   return { feedId: sources.tail.head.feedId, position, phase, headRev: closure?.rev ?? 0n, settlement };

@@ -214,7 +214,8 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
 
   private bookmark(snapshotComplete = false): WatchMessage {
     this.bookmarkAt = performance.now() + this.bookmarkIntervalMs;
-    const clearRev = this.phase === null ? this.deps.index.clearUpTo(this.group, this.position.rev) : null;
+    // Who waits for settlements looks at every event itself: one that the filter hides may be the last that it needs.
+    const clearRev = this.phase === null && this.settlement === null ? this.deps.index.clearUpTo(this.group, this.position.rev) : null;
     if (clearRev !== null) this.moveTo(clearRev);
     const asOf = this.phase === null ? this.deps.tail.asOf(this.position.rev) : null;
     return this.say({ kind: 'bookmark', asOf, headRevision: this.headRev, behind: this.behind, snapshotComplete });
@@ -332,7 +333,9 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   private sleep(): void {
     const { ageMaxMs, storeLostMs } = this.deps.limits;
     const lostSince = this.deps.sequencer.storeLostSince;
-    const heartbeatAt = lostSince === null ? this.bookmarkAt : lostSince + storeLostMs;
+    // While its own reads fail nothing but the next attempt is of use, not even a bookmark that is due.
+    const bookmarkAt = this.lostSince === null ? this.bookmarkAt : Infinity;
+    const heartbeatAt = lostSince === null ? bookmarkAt : lostSince + storeLostMs;
     const agedAt = this.saidGoodbye ? Infinity : this.openedAt + ageMaxMs;
     const ms = Math.max(0, Math.min(heartbeatAt, agedAt, this.wakeAt) - performance.now());
     const rounded = ms < 20 * TIMER_STEP_MS ? ms : Math.ceil(ms / TIMER_STEP_MS) * TIMER_STEP_MS;

@@ -42,8 +42,10 @@ export async function openNotificationEntrance(
     port: (server.address() as AddressInfo).port,
     health: () => ({ refused: BigInt(quarantine.refused), quarantined: BigInt(quarantine.kept) }),
     async [Symbol.asyncDispose]() {
-      server.closeIdleConnections();
+      // A server that closes no longer times out who is slow, and one that has not asked anything yet is not idle to it.
+      const cut = setTimeout(() => server.closeAllConnections(), REQUEST_TIMEOUT_MS);
       await new Promise<void>((resolve) => server.close(() => resolve()));
+      clearTimeout(cut);
     },
   };
 }

@@ -45,17 +45,29 @@ export async function nextDueAt(orm: MikroORM, { platform, merchantAccount }: Ac
   return row?.due == null ? null : new Date(row.due);
 }
 
+/** Moved by one statement: a million of them would take longer than a statement may. */
+const FORWARD_STEP = 10_000;
+/** What has moved lies before what comes next, so that nothing moves twice. */
+const BRING_FORWARD = `
+  with step as (
+         select max(due_at) as until from (
+           select due_at from payment_sync where platform = $1 and merchant_account = $2 and due_at > $3::timestamptz
+            order by due_at limit $4::int) next),
+       moved as (
+         update payment_sync s set due_at = greatest($5::timestamptz, s.due_at - $6::int8 * interval '1 millisecond') from step
+          where s.platform = $1 and s.merchant_account = $2 and s.due_at > $3::timestamptz and s.due_at <= step.until)
+  select until::text from step`;
+
 /**
  * After the clock went back by so much: what was scheduled by it, and leased, comes due when it would have. Whatever was scheduled before
  * it had gone forward comes too early, which does no harm.
  */
 export async function bringForward(orm: MikroORM, { platform, merchantAccount }: AccountKey, now: Date, byMs: number): Promise<void> {
-  await boundQuery(
-    orm.em.fork(),
-    `update payment_sync set due_at = greatest($3::timestamptz, due_at - $4::int8 * interval '1 millisecond')
-      where platform = $1 and merchant_account = $2 and due_at > $3::timestamptz`,
-    [platform, merchantAccount, now.toISOString(), byMs],
-  );
+  for (let from: string | null = now.toISOString(); from !== null; ) {
+    const values: unknown[] = [platform, merchantAccount, from, FORWARD_STEP, now.toISOString(), byMs];
+    const [step]: { until: string | null }[] = await boundQuery<{ until: string | null }>(orm.em.fork(), BRING_FORWARD, values);
+    from = step?.until ?? null;
+  }
 }
 
 /** A lease that was lost meanwhile is nobody's to give back; a due time that news has moved stays as it is. */

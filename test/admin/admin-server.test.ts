@@ -1,4 +1,11 @@
 /** What those who run the service see of it: how much is open, how long it has been stuck, and that both ways of asking agree. */
+import { jest } from '@jest/globals';
+import { once } from 'node:events';
+import { connect } from 'node:net';
+import { startAdminServer } from '../../src/admin/admin-server.js';
+import { Metrics } from '../../src/admin/metrics.js';
+import { createLogger } from '../../src/logger.js';
+import type { SystemHealth } from '../../src/stats/get-system-health.js';
 import { WechatNotifications } from '../../bench/wechat-notifications.js';
 import { PaymentStatus as S, Platform, RefundStatus as R, type Payment } from '../../src/gen/payment/v1/payment.js';
 import { accountsOf, startTestApp, type TestApp } from '../support/app.js';
@@ -93,4 +100,44 @@ test.each([
 
 test('nothing is written here', async () => {
   expect((await fetch(`http://127.0.0.1:${service.app.adminPort}/metrics`, { method: 'POST', body: 'x' })).status).toBe(405);
+});
+
+const EMPTY: SystemHealth = {
+  databaseLatencyMs: 1, databaseVersion: '15', platforms: [], sync: { waiting: 3n, due: 2n, oldestDueAt: null },
+  unsettled: [], openRefunds: [], reconciliations: [], inbox: [], unmappedWords: [],
+};
+const sourcesOf = (systemHealth: () => Promise<SystemHealth>) => ({
+  systemHealth,
+  feedHealth: () => ({ head: 1n, epoch: 1, earliest: 1n, asOf: new Date(), lagMs: 0, openWatches: 0, isListening: true, isStoreLost: false }),
+  entranceHealth: () => ({ refused: 0n, quarantined: 0n }),
+  isServing: () => true,
+  now: () => new Date(),
+});
+
+test('while the database is away nothing is told of what is in it', async () => {
+  const text = await new Metrics(sourcesOf(() => Promise.reject(new Error('away')))).scrape();
+  const lines = text.split('\n').filter((line) => /^(store|payments|refunds|sync|platform|notifications|reconciliation|feed)_/.test(line));
+  expect(lines).toEqual(['store_up 0', 'notifications_refused 0', 'notifications_quarantined 0', 'feed_head_revision 1', 'feed_epoch 1', 'feed_lag_seconds 0', 'feed_watchers 0']);
+});
+
+test('scrapes that come while the database takes its time are given the figures of the first', async () => {
+  const asked: PromiseWithResolvers<SystemHealth>[] = [];
+  const metrics = new Metrics(sourcesOf(() => (asked.push(Promise.withResolvers()), asked.at(-1)!.promise)));
+  const slow = jest.spyOn(performance, 'now').mockReturnValue(0);
+  const first = metrics.scrape();
+  slow.mockReturnValue(60_000);
+  const second = metrics.scrape();
+  slow.mockRestore();
+  for (const { resolve } of asked) resolve({ ...EMPTY, unmappedWords: [{ platform: 'ALIPAY', word: 'NEW', count: 7n, last: new Date() }] });
+  for (const text of await Promise.all([first, second])) expect(text).toContain('platform_unmapped_words{platform="ALIPAY"} 7');
+  expect(asked).toHaveLength(1);
+});
+
+test('a connection that says nothing does not keep the service from ending', async () => {
+  const admin = await startAdminServer(sourcesOf(() => Promise.resolve(EMPTY)), { host: '127.0.0.1', port: 0, log: createLogger('silent') });
+  const silent = connect(admin.port, '127.0.0.1').on('error', () => undefined);
+  await once(silent, 'connect');
+  await fetch(`http://127.0.0.1:${admin.port}/healthz`);
+  await admin[Symbol.asyncDispose]();
+  silent.destroy();
 });

@@ -1,10 +1,13 @@
 /** What many watches share: the index that finds whom an event concerns, and messages that are made once. */
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import fc from 'fast-check';
 import { EVERYTHING, predicateOf, type FeedFilter } from '../../src/feed/filter.js';
 import { FilterIndex, type Group } from '../../src/feed/filter-index.js';
 import type { FeedEvent } from '../../src/feed/event.js';
 import { PAYMENT_STATUSES } from '../../src/payment/payment-status.js';
 import { PLATFORMS } from '../../src/payment/platform.js';
+import { until } from '../support/until.js';
 import { create, eventsOf, idsOf, openBench, pull, report, wish } from './bench.js';
 
 const some = <T>(values: readonly T[]) => fc.uniqueArray(fc.constantFrom(...values), { maxLength: 3 });
@@ -120,4 +123,24 @@ test('a watch that nothing matches sleeps through what it has no use for, and it
   const message = await next;
   expect(idsOf([message])).toEqual([`${id}:2`]);
   expect(eventsOf([message])[0]!.revision).toBe(22n);
+});
+
+test('payments of a full view are not kept beyond their moment, and nothing is kept for a group that ended', async () => {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  await using bench = await openBench();
+  await create(bench.deps);
+  const shared = async (view: 'FULL' | 'STATUS') => {
+    const watchers = [await bench.feed.watch(wish({ view })), await bench.feed.watch(wish({ view }))];
+    const [first, second] = [await pull(watchers[0]!, 'events'), await pull(watchers[1]!, 'events')];
+    expect(first).toBe(second);
+    return { message: new WeakRef(first), end: () => Promise.all(watchers.map((watcher) => watcher.return())) };
+  };
+  const isCollected = (message: WeakRef<object>) => until(() => (collect(), message.deref() === undefined), 5_000);
+
+  const full = await shared('FULL');
+  await isCollected(full.message);
+  const lean = await shared('STATUS');
+  await lean.end();
+  await isCollected(lean.message);
 });

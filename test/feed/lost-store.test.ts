@@ -1,3 +1,4 @@
+import { jest } from '@jest/globals';
 import { systemClock } from '../../src/clock.js';
 import { openFeed } from '../../src/feed/feed.js';
 import { createLogger } from '../../src/logger.js';
@@ -106,4 +107,15 @@ test('a long absence ends the watches, live ones and those behind, with where to
   expect(eventsOf(rest)).toHaveLength(3);
   const cursor = Buffer.from(errors[0]!.metadata['cursor']!, 'base64url');
   expect(eventsOf(await read(bench.feed, { start: { kind: 'CURSOR', cursor } }))).toEqual([]);
+});
+
+test('a snapshot that cannot be read is tried again at a pace, also when a bookmark would be due', async () => {
+  await using bench = await openBench({ storeLostMs: 600 });
+  await create(bench.deps);
+  const watcher = await bench.feed.watch(wish({ start: { kind: 'SNAPSHOT' }, bookmarkIntervalMs: 1 }));
+  await pull(watcher, 'created');
+  await bench.sql('alter table payment rename to payment_away');
+  const reads = jest.spyOn(bench.feed.orm.em, 'fork');
+  expect(await refusal(pull(watcher, 'snapshot'))).toMatchObject({ reason: 'STORE_UNAVAILABLE' });
+  expect(reads.mock.calls.length).toBeLessThanOrEqual(4);
 });

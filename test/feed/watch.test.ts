@@ -169,6 +169,21 @@ test('a watch that stops when its payments are settled ends with the last of the
   expect(idsOf(replay)).toHaveLength(5);
 });
 
+test('a settlement that the filter hides ends the watch, also where a bookmark comes first', async () => {
+  await using bench = await openBench();
+  const payment = await create(bench.deps);
+  const filter = { paymentIds: [payment.id], statuses: ['REFUNDED' as const] };
+  const watcher = await bench.feed.watch(wish({ start: { kind: 'NOW' }, filter, stopWhenSettled: true, bookmarkIntervalMs: 20 }));
+  await pull(watcher, 'created');
+  await report(bench.deps, payment, 'SUCCEEDED');
+  await read(bench.feed);
+
+  watcher.remind();
+  const messages: WatchMessage[] = [];
+  for await (const message of watcher) if (messages.push(message) > 10) break;
+  expect(messages.length).toBeLessThanOrEqual(10);
+});
+
 test('a watch for the settlement of a payment that does not exist is refused', async () => {
   await using bench = await openBench();
   const filter = { paymentIds: ['00000000-0000-7000-8000-000000000001'] };

@@ -55,3 +55,12 @@ test.each<[string, string, string[]]>([
 ])('%s: refused, and the connection ended', async (_what, text, statuses) => {
   expect(statusesOf(await spoken((socket) => void socket.write(text)))).toEqual(statuses);
 });
+
+test('a connection that says nothing does not keep the service from ending for longer than a slow sender would', async () => {
+  const ending = await startTestApp({ manualSync: true });
+  const silent = connect(ending.app.notificationPort, '127.0.0.1').on('error', () => undefined);
+  await once(silent, 'connect');
+  await fetch(`http://127.0.0.1:${ending.app.notificationPort}/`);
+  await ending[Symbol.asyncDispose]();
+  silent.destroy();
+});
