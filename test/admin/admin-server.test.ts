@@ -108,7 +108,7 @@ const EMPTY: SystemHealth = {
 };
 const sourcesOf = (systemHealth: () => Promise<SystemHealth>) => ({
   systemHealth,
-  feedHealth: () => ({ head: 1n, epoch: 1, earliest: 1n, asOf: new Date(), lagMs: 0, openWatches: 0, isListening: true, isStoreLost: false }),
+  feedHealth: () => ({ head: 1n, epoch: 1, earliest: 1n, asOf: new Date(), lagMs: 0, openWatches: 0, isListening: true, isStoreLost: false, eventsRead: 0n, carrier: null }),
   entranceHealth: () => ({ refused: 0n, quarantined: 0n }),
   isServing: () => true,
   now: () => new Date(),
