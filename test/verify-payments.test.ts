@@ -40,7 +40,7 @@ const entriesOf = async (payment: Payment): Promise<number> =>
   (await service.operations.verifyPaymentLog(logOf(payment.paymentId))).entries;
 
 test.each([[false], [true]])('a platform that hangs starves no item of another one (apply: %s)', async (apply) => {
-  const [silent, lively] = await Promise.all([created(Platform.PLATFORM_ALIPAY, 100), created(Platform.PLATFORM_WECHATPAY, 100)]);
+  const [silent, lively] = await Promise.all([created(Platform.PLATFORM_ALIPAY, 100), created(Platform.PLATFORM_WECHATPAY, 40)]);
   hanging.control.faults.add({ operation: 'query', kind: 'hold', times: 1_000 });
 
   // With circuits of its own: none is open yet.
