@@ -31,7 +31,8 @@ export class Tail {
   private readonly closures: Closure[] = [];
   private current: FeedHead;
   private reading = false;
-  private wanted = false;
+  /** Up to where it is to be read; ANY: the end, wherever that is now. */
+  private wanted: bigint | 'ANY' | null = null;
   private fault: FeedBroken | null = null;
 
   constructor(
@@ -89,8 +90,9 @@ export class Tail {
       if (rev <= this.ring.head) return;
       if (!this.options.isWatched()) return this.skipTo(rev);
       if (this.options.isBrought(epoch)) return this.know(rev);
+      return this.startReading(rev);
     }
-    this.startReading();
+    this.startReading('ANY');
   }
 
   /** The last revision that was read or skipped. */
@@ -105,13 +107,13 @@ export class Tail {
     const first = events[0]!.revision;
     if (!this.options.isWatched()) this.skipTo(rev);
     else if (first <= this.ring.head + 1n) return this.append(events.slice(Number(this.ring.head + 1n - first)));
-    else this.startReading();
+    else this.startReading(rev);
     return 0;
   }
 
   /** What should have been brought by now is read. */
   readUpTo(rev: bigint): void {
-    if (rev > this.ring.head && this.options.isWatched()) this.startReading();
+    if (rev > this.ring.head && this.options.isWatched()) this.startReading(rev);
   }
 
   /** Every head that is read passes here, in whatever order the answers come. */
@@ -132,18 +134,20 @@ export class Tail {
     if (rev > this.current.rev) this.current = { ...this.current, rev };
   }
 
-  private startReading(): void {
-    this.wanted = true;
+  private startReading(rev: bigint | 'ANY'): void {
+    if (rev === 'ANY' || this.wanted === null || (this.wanted !== 'ANY' && rev > this.wanted)) this.wanted = rev;
     if (!this.reading) void this.follow();
   }
 
   private async follow(): Promise<void> {
     this.reading = true;
     try {
-      while (this.wanted) {
-        this.wanted = false;
+      // Two tell of each step of the head, its sequencer and the notification: what came with the last page is not read again.
+      while (this.wanted === 'ANY' || (this.wanted !== null && this.wanted > this.ring.head)) {
+        this.wanted = null;
         await this.readOn();
       }
+      this.wanted = null;
     } catch (error) {
       // The next peek asks again.
       if (error instanceof FeedBroken) this.fault = error;
