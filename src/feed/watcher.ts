@@ -130,7 +130,7 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   /** Something may have changed: it looks, or where it is looking already, looks once more. */
   ring(): void {
     this.rung = true;
-    if (this.consumer !== null && !this.working) void this.work();
+    if (this.consumer !== null && !this.working) this.work();
   }
 
   /** A bookmark is due now. */
@@ -148,42 +148,63 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     this.close();
   }
 
-  /** Looks until there is an answer for the consumer or nothing to do; it waits for nothing but reads of the database. */
-  private async work(): Promise<void> {
+  private work(): void {
     this.working = true;
     this.wakeAt = Infinity;
     clearTimeout(this.alarm);
+    this.goOn();
+  }
+
+  /** Looks until there is an answer for the consumer or nothing to do. Only a read of the database makes it wait. */
+  private goOn(): void {
     try {
       while (this.rung) {
         this.rung = false;
-        const found = await this.find();
-        if (found === 'AGAIN') this.rung = true;
-        else if (found === 'OVER') return this.finish();
-        else if (found !== 'IDLE') return this.answer({ done: false, value: found });
+        const found = this.find();
+        if (found instanceof Promise) return void found.then((one) => this.settle(one) || this.goOn(), (error: unknown) => this.fail(error));
+        if (this.settle(found)) return;
       }
+      this.working = false;
       this.sleep();
     } catch (error) {
       this.fail(error);
-    } finally {
-      this.working = false;
     }
   }
 
-  private async find(): Promise<Found> {
+  /** Whether the consumer has its answer. */
+  private settle(found: Found): boolean {
+    if (found === 'AGAIN') this.rung = true;
+    if (found === 'AGAIN' || found === 'IDLE') return false;
+    if (found === 'OVER') this.close();
+    this.answer(found === 'OVER' ? { done: true, value: undefined } : { done: false, value: found });
+    this.working = false;
+    return true;
+  }
+
+  private find(): Found | Promise<Found> {
     if (this.failure !== null) throw this.failure;
     if (this.closed) return 'OVER';
     try {
-      const found = await this.look();
-      this.lostSince = null;
-      if (found === 'IDLE') this.requireStore(null);
-      return found;
+      const found = this.look();
+      return found instanceof Promise ? found.then((one) => this.found(one), (error: unknown) => this.bear(error)) : this.found(found);
     } catch (error) {
-      if (!(error instanceof StoreFailed)) throw error;
-      this.lostSince ??= performance.now();
-      this.requireStore(error.cause);
-      this.wakeAt = performance.now() + STORE_RETRY_MS;
-      return 'IDLE';
+      return this.bear(error);
     }
+  }
+
+  private found(found: Found): Found {
+    this.lostSince = null;
+    if (found === 'IDLE') this.requireStore(null);
+    return found;
+  }
+
+  /** The database may be away for a while; everything else ends the watch. */
+  private bear(error: unknown): Found {
+    if (!(error instanceof StoreFailed)) throw error;
+    this.lostSince ??= performance.now();
+    this.requireStore(error.cause);
+    this.wakeAt = performance.now() + STORE_RETRY_MS;
+    return 'IDLE';
   }
 
   private look(): Found | Promise<Found> {
@@ -349,15 +370,11 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     resolve(result);
   }
 
-  private finish(): void {
-    this.close();
-    this.answer({ done: true, value: undefined });
-  }
-
   private fail(error: unknown): void {
     const { reject } = this.consumer!;
     this.consumer = null;
     this.close();
+    this.working = false;
     reject(error);
   }
 
