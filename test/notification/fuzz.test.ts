@@ -35,9 +35,9 @@ describe('the service', () => {
   afterAll(async () => await stage[Symbol.asyncDispose]());
 
   test.each(TARGETS)('%s: nothing but the word of the platform is taken, all else is answered, quarantined and changes nothing', async (name) => {
-    const report = await fuzzed(stage, name, { count: 600 });
-    expect(report).toMatchObject({ tried: 600, accepted: 0, crashes: 0, controls: 12, controlsApplied: 12, findings: [], faults: [] });
-    expect(report.refused + BigInt(report.turnedAway)).toBe(600n);
+    const report = await fuzzed(stage, name, { count: 300 });
+    expect(report).toMatchObject({ tried: 300, accepted: 0, crashes: 0, controls: 6, controlsApplied: 6, findings: [], faults: [] });
+    expect(report.refused + BigInt(report.turnedAway)).toBe(300n);
     expect(report.quarantined).toBe(report.refused);
     expect(isClean(report)).toBe(true);
   });
