@@ -100,8 +100,29 @@ export async function getPayment(deps: Reads, ref: PaymentRef, view: 'BASIC' | '
   return { payment, nextSyncAt, refunds, recentLog };
 }
 
-export async function nextSyncOf(deps: Pick<Deps, 'orm'>, id: PaymentId): Promise<Date | null> {
-  return (await nextSyncs(deps, [id])).get(id) ?? null;
+interface Gathering {
+  readonly ids: Set<PaymentId>;
+  readonly found: Promise<ReadonlyMap<PaymentId, Date>>;
+}
+
+/** Nearly every answer says when its payment is looked at next: what is asked for in one turn of the event loop is read once. */
+const gatherings = new WeakMap<Deps['orm'], Gathering>();
+
+export async function nextSyncOf({ orm }: Pick<Deps, 'orm'>, id: PaymentId): Promise<Date | null> {
+  const { ids, found } = gatherings.get(orm) ?? gather(orm);
+  ids.add(id);
+  return (await found).get(id) ?? null;
+}
+
+function gather(orm: Deps['orm']): Gathering {
+  const ids = new Set<PaymentId>();
+  const found = new Promise<void>((resolve) => setImmediate(resolve)).then(() => {
+    gatherings.delete(orm);
+    return nextSyncs({ orm }, [...ids]);
+  });
+  const gathering = { ids, found };
+  gatherings.set(orm, gathering);
+  return gathering;
 }
 
 /** When each of some payments is looked at next by itself; those that are not are missing. */

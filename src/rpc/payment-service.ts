@@ -4,7 +4,7 @@ import * as rpc from '../gen/payment/v1/payment_service.js';
 import { closePayment } from '../payment/close-payment.js';
 import { createPayment } from '../payment/create-payment.js';
 import type { Deps } from '../payment/deps.js';
-import { getPayment, nextSyncs } from '../payment/get-payment.js';
+import { getPayment, nextSyncOf, nextSyncs } from '../payment/get-payment.js';
 import { listPaymentLogs } from '../payment/list-payment-logs.js';
 import { listPayments } from '../payment/list-payments.js';
 import type { Payment } from '../payment/payment.js';
@@ -37,7 +37,7 @@ export function paymentHandlers(deps: HandlerDeps) {
     const due = await nextSyncs(deps, items.flatMap(({ payment }) => payment?.id ?? []));
     return items.map((item) => encode(item, due.get(item.payment?.id ?? '') ?? null));
   };
-  const encodeOne = async (payment: Payment): Promise<pb.Payment> => (await encodeAll([payment]))[0]!;
+  const encodeOne = async (payment: Payment): Promise<pb.Payment> => encodePayment(payment, await nextSyncOf(deps, payment.id));
 
   return {
     createPayment: async (request: rpc.CreatePaymentRequest, call: Call): Promise<rpc.CreatePaymentResponse> => {
