@@ -8,9 +8,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import * as grpc from '@grpc/grpc-js';
-import pg from 'pg';
 import { promised } from '../src/cli/promised.js';
 import { PaymentServiceClient, WatchPaymentsRequest, WatchStart, WatchView } from '../src/gen/payment/v1/payment_service.js';
+import { connected } from '../test/support/pg-client.js';
 import { registered } from '../test/support/requests.js';
 import { recordChanges } from './feed/history.js';
 import { measureSequencerCost } from './feed/sequencer-cost.js';
@@ -50,7 +50,7 @@ async function latency(): Promise<void> {
   const made = await makeChanges(service, { appId: 'live', perSecond, seconds });
   await until(() => heard.size >= made);
 
-  await using client = await connected(service);
+  await using client = await connected(service.databaseUrl);
   const { rows } = await client.query<{ id: string; at: string }>(
     `select payment_id || ':' || version as id, (extract(epoch from pg_xact_commit_timestamp(xid::xid)) * 1000)::text as at from payment_log where app_id = 'live' and version is not null`,
   );
@@ -103,7 +103,7 @@ async function idle(): Promise<void> {
 async function busy(): Promise<void> {
   const [count, changes] = [100, isQuick ? 4_000 : 20_000];
   await using service = await startService({});
-  await using client = await connected(service);
+  await using client = await connected(service.databaseUrl);
   await recordChanges(client, changes);
   const from = watch({ start: { $case: 'startAt', value: WatchStart.WATCH_START_EARLIEST }, maxEventsPerMessage: 20 });
   for (const isMeasured of [false, true]) {
@@ -123,7 +123,7 @@ async function busy(): Promise<void> {
 async function stalled(): Promise<void> {
   const [count, changes] = [100, isQuick ? 20_000 : 100_000];
   await using service = await startService({});
-  await using client = await connected(service);
+  await using client = await connected(service.databaseUrl);
   await recordChanges(client, changes);
   const earliest = watch({ start: { $case: 'startAt', value: WatchStart.WATCH_START_EARLIEST } });
   let read = 0;
@@ -145,7 +145,7 @@ async function stalled(): Promise<void> {
 async function catchUp(): Promise<void> {
   const changes = isQuick ? 100_000 : 1_000_000;
   await using service = await startService({}, { max_wal_size: '4GB' });
-  await using client = await connected(service);
+  await using client = await connected(service.databaseUrl);
   await recordChanges(client, changes);
   const before = memoryOf(service);
   let [read, peak] = [0, before];
@@ -192,12 +192,6 @@ async function makeChanges(service: Service, { appId, perSecond, seconds }: { ap
 /** Resident, in bytes. */
 function memoryOf({ pid }: Service): number {
   return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1_024;
-}
-
-async function connected(service: Service): Promise<pg.Client & AsyncDisposable> {
-  const client = new pg.Client(service.databaseUrl);
-  await client.connect();
-  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
 }
 
 async function until(isDone: () => boolean): Promise<void> {

@@ -11,7 +11,7 @@ import { writeFileSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pg from 'pg';
+import type pg from 'pg';
 import { systemClock } from '../src/clock.js';
 import { createLogger } from '../src/logger.js';
 import type { Deps } from '../src/payment/deps.js';
@@ -26,6 +26,7 @@ import { openOrm } from '../src/store/orm.js';
 import { UnitOfWork } from '../src/store/unit-of-work.js';
 import { claimDue } from '../src/sync/claims.js';
 import { SyncWorker } from '../src/sync/sync-worker.js';
+import { connected } from '../test/support/pg-client.js';
 import { WechatNotifications } from './wechat-notifications.js';
 
 const PAYMENTS = Number(optionOf('--payments') ?? 1_000_000);
@@ -218,12 +219,6 @@ function awaiting(onAsked: () => unknown): PlatformAdapter {
       return Promise.resolve({ kind: 'ACCEPTED', value: { evidence: { class: 'AWAITING_BUYER', at, word: 'NOTPAY' } } });
     },
   };
-}
-
-async function connected(url: string): Promise<pg.Client & AsyncDisposable> {
-  const client = new pg.Client(url);
-  await client.connect();
-  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
 }
 
 function optionOf(name: string): string | undefined {

@@ -7,12 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 import * as grpc from '@grpc/grpc-js';
-import pg from 'pg';
+import type pg from 'pg';
 import { PaymentStatus, Platform } from '../../src/gen/payment/v1/payment.js';
 import { PaymentServiceClient } from '../../src/gen/payment/v1/payment_service.js';
 import { Database } from '../chaos/database.js';
 import { freePort } from '../chaos/service.js';
 import { Random } from '../notification/random.js';
+import { connected } from '../support/pg-client.js';
 import { startServiceProcess, type ServiceProcess } from '../support/service-process.js';
 import { isMeant, randomFilter } from './random-filter.js';
 import { markOf, SoakWatcher } from './watcher.js';
@@ -219,12 +220,6 @@ class Service implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.process.end('SIGKILL');
   }
-}
-
-async function connected(url: string): Promise<pg.Client & AsyncDisposable> {
-  const client = new pg.Client(url);
-  await client.connect();
-  return Object.assign(client, { [Symbol.asyncDispose]: () => client.end() });
 }
 
 const sum = (numbers: readonly number[]): number => numbers.reduce((total, one) => total + one, 0);
