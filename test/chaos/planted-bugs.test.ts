@@ -1,6 +1,6 @@
 /** The chaos run in small, and that it can see: with each planted bug it reports what that bug does, and without one nothing. */
 import type { Violation } from './books.js';
-import { runChaos, type ChaosReport } from './chaos.js';
+import { runChaos, type ChaosOptions, type ChaosReport } from './chaos.js';
 import { BRIEF } from './pace.js';
 import type { PlantedBug } from './planted-bugs.js';
 
@@ -16,11 +16,17 @@ const OFTEN = [{ kind: 'commit-then-drop', operation: 'refund', times: 2 }, { ki
 
 const PAYMENTS = 16;
 
+/** What strikes in so small a run is chance: a bug that did no harm in one gets more runs of its own. */
+const RUNS_MAX = 5;
+const RUN_MAX_MS = 180_000;
+
+const run = (seed: number, applications: ChaosOptions['applications'], payments = PAYMENTS): Promise<ChaosReport> =>
+  runChaos({ payments, seed, applications, often: OFTEN, pace: BRIEF, parent: process.env['PAYSTATE_TEST_FOLDER']! });
+
 let report: ChaosReport;
 beforeAll(async () => {
-  const parent = process.env['PAYSTATE_TEST_FOLDER']!;
-  report = await runChaos({ payments: PAYMENTS, seed: 7, applications: ['sound', ...BUGS], often: OFTEN, pace: BRIEF, parent });
-}, 180_000);
+  report = await run(7, ['sound', ...BUGS]);
+}, RUN_MAX_MS);
 
 test('without a bug nothing is violated, whatever was killed', () => {
   const { violations, internal, gaveUp, payments } = report.verdicts.sound;
@@ -28,6 +34,10 @@ test('without a bug nothing is violated, whatever was killed', () => {
   expect(report).toMatchObject({ kills: 1, databaseCrashes: 1 });
 });
 
-test.each(BUGS)('%s is reported', (bug) => {
-  expect(report.verdicts[bug].violations.map(({ kind }) => kind)).toContain(SEEN[bug]);
-});
+test.each(BUGS)('%s is reported', async (bug) => {
+  let { violations } = report.verdicts[bug];
+  for (let seed = 8; seed < 8 + RUNS_MAX && !violations.some(({ kind }) => kind === SEEN[bug]); seed += 1) {
+    ({ violations } = (await run(seed, [bug], 2 * PAYMENTS)).verdicts[bug]);
+  }
+  expect(violations.map(({ kind }) => kind)).toContain(SEEN[bug]);
+}, RUN_MAX_MS);
