@@ -1,6 +1,8 @@
 /** The chaos run in small, and that it can see: with each planted bug it reports what that bug does, and without one nothing. */
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import type { Violation } from './books.js';
-import { runChaos, type ChaosOptions, type ChaosReport } from './chaos.js';
+import type { ChaosOptions, ChaosReport } from './chaos.js';
 import { BRIEF } from './pace.js';
 import type { PlantedBug } from './planted-bugs.js';
 
@@ -15,13 +17,23 @@ const BUGS = Object.keys(SEEN) as PlantedBug[];
 const OFTEN = [{ kind: 'commit-then-drop', operation: 'refund', times: 2 }, { kind: 'stale-answer', operation: 'query', times: 20 }] as const;
 
 const PAYMENTS = 16;
+/** Compiled, whether this file is or not. */
+const CHILD = new URL(import.meta.url.replace(/(\/dist)?\/test\/chaos\/.*$/, '/dist/test/chaos/run-child.js')).pathname;
 
 /** What strikes in so small a run is chance: a bug that did no harm in one gets more runs of its own. */
 const RUNS_MAX = 5;
 const RUN_MAX_MS = 180_000;
 
-const run = (seed: number, applications: ChaosOptions['applications'], payments = PAYMENTS): Promise<ChaosReport> =>
-  runChaos({ payments, seed, applications, often: OFTEN, pace: BRIEF, parent: process.env['PAYSTATE_TEST_FOLDER']! });
+async function run(seed: number, applications: ChaosOptions['applications'], payments = PAYMENTS): Promise<ChaosReport> {
+  const child = fork(CHILD, { serialization: 'advanced' });
+  const options = { payments, seed, applications, often: OFTEN, pace: BRIEF, parent: process.env['PAYSTATE_TEST_FOLDER']! };
+  child.send(options satisfies ChaosOptions);
+  const answered = once(child, 'message').then(([found]: unknown[]) => found as ChaosReport);
+  const ended = once(child, 'exit').then(([code]: unknown[]): never => {
+    throw new Error(`the run ended with ${String(code)}`);
+  });
+  return await Promise.race([answered, ended]);
+}
 
 let report: ChaosReport;
 beforeAll(async () => {
