@@ -85,7 +85,8 @@ class Guard {
       breaker: new ConsecutiveBreaker(FAILURES_MAX),
       halfOpenAfter: new ExponentialBackoff(OPEN_MS),
     });
-    this.policy = wrap(this.breaker, gate);
+    // In this order: what waits for its turn is not sent into a silence that was found out meanwhile.
+    this.policy = wrap(gate, this.breaker);
   }
 
   get isOpen(): boolean {
@@ -94,7 +95,7 @@ class Guard {
 
   async run<T, R>(call: Call, run: () => Promise<T>, refused: (failure: Refused) => R): Promise<T | R> {
     const now = call.at.getTime();
-    if (now < this.pausedUntil) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls', heldBack: true });
+    if (this.isPaused(now)) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls', heldBack: true });
     if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: OVER_RATE, message: 'more calls a second than are configured', heldBack: true });
     try {
       const { result } = await this.inTurn(async () => await waited(run, call.signal), call.signal);
@@ -128,11 +129,16 @@ class Guard {
     }
   }
 
+  /** No pause lasts longer than the longest, however far the clock went back meanwhile. */
+  private isPaused(now: number): boolean {
+    return now < this.pausedUntil && this.pausedUntil - now <= PAUSE_MAX_MS;
+  }
+
   /** Longer with each refusal in a row, and anywhere below that, so that what was refused together does not come back together. */
   private pauseAfter(result: unknown, now: number): void {
     const limitedAtTheDoor = kindOf(result) === 'RATE_LIMITED' || codeOf(result) === 'HTTP_429';
     // Calls that were under way together are refused together: that is one refusal.
-    if (now < this.pausedUntil) return;
+    if (this.isPaused(now)) return;
     this.pauses = limitedAtTheDoor ? this.pauses + 1 : 0;
     if (limitedAtTheDoor) this.pausedUntil = now + Math.random() * Math.min(PAUSE_MIN_MS * 2 ** (this.pauses - 1), PAUSE_MAX_MS);
   }

@@ -44,8 +44,8 @@ export function joinRefundReport(
   } as const;
   const visible = payment.settleRefunds(refunds, act, text);
   // A refund may move without moving the payment's money; the log shows that, too. Repeated answers of queries are not news, words
-  // without a mapping always are; a send that was held back here was none.
+  // without a mapping always are.
   const isNews = outcome === 'CHANGED' || source !== 'QUERY' || report.unmapped === true;
-  if (!visible && isNews && report.failure?.heldBack !== true) payment.note(act, text);
+  if (!visible && isNews) payment.note(act, text);
   return outcome;
 }

@@ -134,6 +134,15 @@ export class Refund extends schema.class {
     this.updatedAt = call.at;
   }
 
+  /** The marked call was held back before it left: it was no attempt. Whoever took the refund over meanwhile has a mark of his own. */
+  unmarkSending(call: { at: Date; sentAt: Date | null; failure: Failure }): void {
+    this.attempts -= 1;
+    if (this.sentAt?.getTime() !== call.at.getTime()) return;
+    this.sendingUntil = null;
+    this.sentAt = call.sentAt;
+    if (isOpenRefund(this.status)) this.setFailure(call.failure);
+  }
+
   /** A mark that expired without an outcome: it was sent, and nobody can tell what happened. */
   giveUpSending(at: Date): boolean {
     if (this.sendingUntil === null || this.isBeingSent(at)) return false;

@@ -1,6 +1,6 @@
 import { PLATFORM_CALL_MAX_MS, type Deps } from '../payment/deps.js';
 import type { Payment, PaymentId } from '../payment/payment.js';
-import type { NewRefund, PlatformAdapter, RefundIdentity } from '../payment/platform.js';
+import type { Failure, NewRefund, PlatformAdapter, RefundIdentity } from '../payment/platform.js';
 import { DomainError } from '../payment/errors.js';
 import type { View } from '../store/unit-of-work.js';
 import { joinRefundReport } from './join-refund-report.js';
@@ -11,10 +11,15 @@ import { isOpenRefund } from './refund-status.js';
 /** Longer than any call may take, so that a mark expires only when its sender is gone. */
 const SENDING_MS = 2 * PLATFORM_CALL_MAX_MS;
 
+/** A send that was held back by a limit or an open circuit comes again this much later. */
+const HELD_BACK_MS = 2_000;
+
 type Located = { payment: Payment; refund: Refund };
+type Ids = { paymentId: PaymentId; refundId: RefundId };
+type Driven = Located & { heldBack: boolean };
 
 /** Sends a refund that may be sent now, and records the outcome; answers with it as it is where it may not. */
-export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Located> {
+export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Driven> {
   const at = deps.clock.now();
   const marked = await deps.work.run({
     payments: [paymentId],
@@ -27,31 +32,46 @@ export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: Ref
       return { payment, refund, order: { ...refund.order(payment), sentAt } };
     },
   });
-  if (marked.order === null) return marked;
+  const { payment, refund, order } = marked;
+  if (order === null) return { payment, refund, heldBack: false };
 
-  const adapter = adapterOf(deps, marked.payment);
-  const report = await adapter.refund(marked.order, { at, signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) });
+  const report = await adapterOf(deps, payment).refund(order, { at, signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) });
+  if (report.failure?.heldBack === true) return await takeBack(deps, { paymentId, refundId }, { at, sentAt: order.sentAt, failure: report.failure });
   return await joinReport(deps, { paymentId, refundId }, report, 'SYNC_REPLY');
 }
 
 /** One look at a refund that is not settled: what is in doubt is asked, what was never sent or not taken in is sent. */
-export async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Located> {
-  if (refund.isBeingSent(deps.clock.now())) return { payment, refund };
+export async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Driven> {
+  if (refund.isBeingSent(deps.clock.now())) return { payment, refund, heldBack: false };
   if (refund.attempts === 0) return await sendRefund(deps, payment.id, refund.id);
 
   const settled = refund.sendingUntil === null ? { payment, refund } : await giveUpSending(deps, payment.id, refund.id);
   // Asked before it is sent again, but for what was refused at the door: the first send may have been taken in.
   const isRefused = settled.refund.status === 'CREATED' && settled.refund.retry === 'SAME_NUMBER';
-  const asked = isRefused ? settled : await queryRefund(deps, settled.payment, settled.refund);
-  return asked.refund.canSend(deps.clock.now()) ? await sendRefund(deps, payment.id, refund.id) : asked;
+  const asked = isRefused ? { ...settled, heldBack: false } : await queryRefund(deps, settled.payment, settled.refund);
+  return asked.refund.canSend(deps.clock.now()) && !asked.heldBack ? await sendRefund(deps, payment.id, refund.id) : asked;
 }
 
 /** Asks the platform about a refund that was sent. */
-async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Located> {
+async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Driven> {
   const identity: RefundIdentity = refund.identity(payment);
   const call = { at: deps.clock.now(), signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) };
   const report = await adapterOf(deps, payment).queryRefund(identity, call);
+  if (report.failure?.heldBack === true) return { payment, refund, heldBack: true };
   return await joinReport(deps, { paymentId: payment.id, refundId: refund.id }, report, 'QUERY');
+}
+
+/** Nothing was sent after all: the mark goes, and with it the attempt. */
+async function takeBack(deps: Deps, ids: Ids, mark: { at: Date; sentAt: Date | null; failure: Failure }): Promise<Driven> {
+  return await deps.work.run({
+    payments: [ids.paymentId],
+    decide: (view) => {
+      const { payment, refund } = locate(view, ids.paymentId, ids.refundId);
+      refund.unmarkSending(mark);
+      if (refund.isAsked) view.syncDue(payment, new Date(deps.clock.now().getTime() + HELD_BACK_MS));
+      return { payment, refund, heldBack: true };
+    },
+  });
 }
 
 /** A mark that expired without an outcome turns into UNKNOWN: its sender is gone and nobody can tell what happened. */
@@ -76,10 +96,10 @@ async function giveUpSending(deps: Deps, paymentId: PaymentId, refundId: RefundI
 
 function joinReport(
   deps: Deps,
-  ids: { paymentId: PaymentId; refundId: RefundId },
+  ids: Ids,
   report: Awaited<ReturnType<PlatformAdapter['refund']>>,
   source: RefundReportSource,
-): Promise<Located> {
+): Promise<Driven> {
   return deps.work.run({
     payments: [ids.paymentId],
     decide: (view) => {
@@ -90,7 +110,7 @@ function joinReport(
       if (source === 'SYNC_REPLY' && isOpenRefund(located.refund.status)) {
         view.syncDue(located.payment, new Date(act.at.getTime() + adapterOf(deps, located.payment).paces.refund[0]!));
       }
-      return located;
+      return { ...located, heldBack: false };
     },
   });
 }

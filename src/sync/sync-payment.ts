@@ -21,17 +21,20 @@ export interface Looked {
 /** One look at a payment as it was read: what is in doubt is asked, what was never sent is sent, what has expired is closed. */
 export async function syncPayment(deps: Deps, read: { payment: Payment; refunds: readonly Refund[] }): Promise<Looked> {
   let { payment } = read;
+  let refundsHeldBack = false;
   const refunds: Refund[] = [];
   for (const refund of read.refunds) {
-    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund };
+    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund, heldBack: false };
     payment = driven.payment;
+    refundsHeldBack ||= driven.heldBack;
     refunds.push(driven.refund);
   }
-  if (!isOpen(payment.status) && payment.status !== 'REVIEW') return { payment, refunds, heldBack: false };
+  if (!isOpen(payment.status) && payment.status !== 'REVIEW') return { payment, refunds, heldBack: refundsHeldBack };
 
   const asked = await queryPayment(deps, payment, WORKER);
-  const heldBack = asked.failure?.heldBack === true && !isExhausted(payment, deps.clock.now());
-  return heldBack ? { payment, refunds, heldBack } : { payment: await drivePayment(deps, asked.payment), refunds, heldBack };
+  const isUnasked = asked.failure?.heldBack === true && !isExhausted(payment, deps.clock.now());
+  if (!isUnasked) payment = await drivePayment(deps, asked.payment);
+  return { payment, refunds, heldBack: isUnasked || refundsHeldBack };
 }
 
 /** What an open payment needs after it was asked about. */

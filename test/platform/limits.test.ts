@@ -55,6 +55,22 @@ test('"too many" pauses its operation, never longer than a second at first, and 
   expect(calls.count).toBe(3);
 });
 
+test('a clock that goes back by an hour makes no pause of an hour', async () => {
+  const { adapter, calls } = told(() => ({ kind: 'RATE_LIMITED', code: 'x', message: '' }));
+  const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
+  await guarded.create(ORDER, at(3_600_000));
+  await guarded.create(ORDER, at(0));
+  expect(calls.count).toBe(2);
+});
+
+test('what waits for its turn while a platform turns out not to answer is not sent', async () => {
+  const { adapter, calls } = told(() => ({ kind: 'UNKNOWN', code: 'NO_ANSWER', message: '' }));
+  const guarded = limited(adapter, { concurrency: 4, perSecond: 1_000 });
+  const outcomes = await Promise.all(Array.from({ length: 60 }, () => guarded.query(IDENTITY, at(0))));
+  expect(calls.count).toBeLessThan(10 + 4);
+  expect(outcomes.filter((outcome) => 'heldBack' in outcome)).toHaveLength(60 - calls.count);
+});
+
 test('the pause grows with every refusal in a row, and is spread', async () => {
   const { adapter } = told(() => ({ kind: 'RATE_LIMITED', code: 'x', message: '' }));
   const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });

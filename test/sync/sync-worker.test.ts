@@ -2,14 +2,18 @@
 import { WechatNotifications } from '../../bench/wechat-notifications.js';
 import { createLogger } from '../../src/logger.js';
 import type { Deps } from '../../src/payment/deps.js';
+import { uuidv7 } from '../../src/payment/ids.js';
+import { joinEvidence } from '../../src/payment/join-evidence.js';
 import { PlatformRegistry } from '../../src/payment/platform-registry.js';
-import type { CallOutcome, PaymentReport, PlatformAdapter } from '../../src/payment/platform.js';
+import type { CallOutcome, PaymentReport, PlatformAdapter, RefundReport } from '../../src/payment/platform.js';
 import { limited } from '../../src/platform/limits.js';
 import { createWechatPayAdapter } from '../../src/platform/wechatpay/adapter.js';
 import { wechatPaySettings } from '../../src/platform/wechatpay/settings.js';
+import { Refund } from '../../src/refund/refund.js';
 import { SyncWorker } from '../../src/sync/sync-worker.js';
 import { Random } from '../notification/random.js';
-import { creation, openStore, type Store } from '../support/store.js';
+import { paid } from '../support/payments.js';
+import { ACTOR, creation, openStore, type Store } from '../support/store.js';
 import { until } from '../support/until.js';
 
 const SECOND = 1_000;
@@ -101,6 +105,60 @@ test('what a limit holds back is no look: it comes again soon, and its schedule 
     expect(lease_until).toBeNull();
     expect(Date.parse(due_at) - nowMs).toBeLessThanOrEqual(1.5 * SECOND);
   }
+});
+
+/** Paid payments with a refund each, due at once: one that was never sent, or one that was taken in and is asked about. */
+async function refundsOf(merchantAccount: string, count: number, isTakenIn: boolean): Promise<void> {
+  const one = creation({ merchantAccount });
+  const refunding: typeof one = {
+    decide(view) {
+      const payment = one.decide(view);
+      const act = view.act(ACTOR);
+      joinEvidence(view, payment, { evidence: paid(view.at, { merchantAccount }), source: 'QUERY' }, act);
+      const refund = Refund.create(payment, { id: uuidv7(view.at), amount: 1n, reason: 'returned' }, view.at);
+      view.refunds(payment).add(refund);
+      if (isTakenIn) {
+        refund.markSending({ at: view.at, until: view.at });
+        refund.apply(said('SUBMITTED', null), 'SYNC_REPLY', view.at);
+      }
+      view.syncDue(payment, view.at);
+      return payment;
+    },
+  };
+  await Promise.all(Array.from({ length: count }, () => store.work.run(refunding)));
+}
+const said = (status: RefundReport['status'], code: string | null): RefundReport => ({
+  status, retry: code === null ? null : 'SAME_NUMBER', amount: null, platformRefundId: null, at: new Date(nowMs), word: status,
+  failure: code === null ? null : { code, message: '' }, notExecuted: false,
+});
+
+test.each([['sent', false, 0], ['asked about', true, 1]] as const)('a refund that an open circuit keeps from being %s was not: it comes again soon', async (_, isTakenIn, sentBefore) => {
+  const called: string[] = [];
+  const silent: PlatformAdapter['queryRefund'] = async ({ platformRefundNo }) => {
+    called.push(platformRefundNo);
+    return await Promise.resolve(said('UNKNOWN', 'NO_ANSWER'));
+  };
+  const { adapter } = account('silent');
+  // Nothing that was taken in is sent again before it is asked about.
+  const mustNot = (): never => {
+    throw new Error('sent again');
+  };
+  const worker = workerOf({ adapter: limited({ ...adapter, refund: isTakenIn ? mustNot : silent, queryRefund: silent }, { concurrency: 4, perSecond: 1_000 }) });
+  await refundsOf('silent', 60, isTakenIn);
+  await worker.runOnce();
+
+  expect(called.length).toBeGreaterThanOrEqual(10);
+  expect(called.length).toBeLessThan(30);
+  const rows = await store.deps.orm.em.fork().find(Refund, {});
+  const heldBack = rows.filter(({ platformRefundNo }) => !called.includes(platformRefundNo));
+  expect(heldBack).toHaveLength(60 - called.length);
+  for (const { attempts, status, failureCode, sendingUntil, sentAt } of heldBack) {
+    expect({ attempts, status, failureCode, sendingUntil }).toEqual({ attempts: sentBefore, status: isTakenIn ? 'SUBMITTED' : 'CREATED', failureCode: isTakenIn ? null : 'CIRCUIT_OPEN', sendingUntil: null });
+    expect(sentAt === null).toBe(!isTakenIn);
+  }
+  const notAsked = (await schedule()).filter(({ attempts }) => attempts === 0);
+  expect(notAsked).toHaveLength(heldBack.length);
+  for (const { due_at } of notAsked) expect(Date.parse(due_at) - nowMs).toBeLessThanOrEqual(2 * SECOND);
 });
 
 test('what a process had in hand when it died is taken up by another one when its lease is over, and not before', async () => {
