@@ -97,6 +97,7 @@ export async function openFeed(options: FeedOptions): Promise<Feed> {
       tail?.close(closure);
       carrier?.advanced(closure);
     },
+    readAlong: async (client) => await tail?.readAlong(client),
     onNotice: (head) => {
       tail?.moveTo(head);
       carrier?.heard(head);

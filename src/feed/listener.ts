@@ -1,6 +1,7 @@
 /**
  * The direct connection of the feed: LISTEN, and the sequencer's own statements while it lives. It reconnects by itself and for
- * ever. A direct connection because a transaction-mode pooler delivers no notification.
+ * ever. A direct connection because a transaction-mode pooler delivers no notification. Statements may be sent while others are under way;
+ * each is a transaction of its own.
  */
 import pg from 'pg';
 import type { Logger } from '../logger.js';
@@ -54,7 +55,9 @@ export class Listener implements AsyncDisposable {
   }
 
   private async connect(): Promise<void> {
-    const client = new pg.Client({ ...this.options.connection, application_name: 'paystate feed listen' });
+    // The types of pg do not know this option yet.
+    const pipelined: pg.ClientConfig & { pipeline: boolean } = { ...this.options.connection, application_name: 'paystate feed listen', pipeline: true };
+    const client = new pg.Client(pipelined);
     client.on('error', (error) => this.drop(client, error));
     client.on('end', () => this.drop(client, new Error('the server closed the connection')));
     client.on('notification', ({ payload }) => this.options.onNotice(payload ?? ''));

@@ -77,8 +77,8 @@ export class Pages {
   }
 
   /** Events after one revision, up to and with another. */
-  async read(after: bigint, to: bigint): Promise<Page> {
-    const { rows } = await this.pool.query<Row>({ name: 'feed_page', text: PAGE, values: [SHARD, `${after}`, `${to}`] });
+  async read(after: bigint, to: bigint, client: Pick<Pool, 'query'> = this.pool): Promise<Page> {
+    const { rows } = await client.query<Row>({ name: 'feed_page', text: PAGE, values: [SHARD, `${after}`, `${to}`] });
     const first = rows[0];
     if (first === undefined) throw new FeedBroken(`shard ${SHARD} has no row in feed_head`);
     const head = await this.headOf(first);

@@ -2,6 +2,7 @@
  * Follows the feed for all watchers of this process: each event is read once into the ring, and who is behind the ring reads
  * blocks of history. Without watchers nothing is read.
  */
+import type { Client } from 'pg';
 import type { Logger } from '../logger.js';
 import type { FeedEvent } from './event.js';
 import { divergence, SHARD, type FeedHead } from './history.js';
@@ -23,6 +24,8 @@ export interface TailOptions {
   onChanged(): void;
 }
 
+/** More at once comes seldom, and in pages. */
+const ALONG_MAX = 256n;
 /** Enough for the time between two looks of a watcher. */
 const CLOSURES_MAX = 256;
 
@@ -109,6 +112,17 @@ export class Tail {
     else if (first <= this.ring.head + 1n) return this.append(events.slice(Number(this.ring.head + 1n - first)));
     else this.startReading(rev);
     return 0;
+  }
+
+  /** Reads on by a connection that has just been told to advance the head. What cannot be read so is read when the head is known. */
+  async readAlong(client: Client): Promise<void> {
+    const from = this.ring.head;
+    if (this.fault !== null || this.reading || !this.options.isWatched() || this.options.isBrought(this.current.epoch)) return;
+    try {
+      this.take(await this.pages.read(from, from + ALONG_MAX, client), from);
+    } catch (error) {
+      this.options.log.debug({ err: error, revision: from }, 'the feed was not read along');
+    }
   }
 
   /** What should have been brought by now is read. */
