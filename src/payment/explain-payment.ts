@@ -61,7 +61,7 @@ export async function explainPayment(deps: Pick<Deps, 'orm' | 'platforms' | 'clo
     evidence: await lastWords(deps, payment),
     lastQueryAt,
     lastNotificationAt,
-    nextSyncAt: await nextSyncOf(deps, payment.id),
+    nextSyncAt: await nextSyncOf(deps, payment),
     blockedBy: blockedBy(situation),
     suggestedAct: suggestedAct(situation),
     unmappedWords,

@@ -92,7 +92,7 @@ function theOnly({ platform, merchantAccount, merchantOrderNo, platformOrderTime
 export async function getPayment(deps: Reads, ref: PaymentRef, view: 'BASIC' | 'FULL'): Promise<FullPayment> {
   const payment = await findPayment(deps, ref);
   const em = deps.orm.em.fork();
-  const nextSyncAt = await nextSyncOf(deps, payment.id);
+  const nextSyncAt = await nextSyncOf(deps, payment);
   if (view === 'BASIC') return { payment, nextSyncAt, refunds: [], recentLog: [] };
 
   const refunds = await em.find(Refund, { paymentId: payment.id }, { orderBy: { id: 'asc' } });
@@ -105,10 +105,11 @@ interface Gathering {
   readonly found: Promise<ReadonlyMap<PaymentId, Date>>;
 }
 
-/** Nearly every answer says when its payment is looked at next: what is asked for in one turn of the event loop is read once. */
+/** Nearly every answer says when its payment is looked at next: where its unit of work did not set that, what is asked for in one turn of the event loop is read once. */
 const gatherings = new WeakMap<Deps['orm'], Gathering>();
 
-export async function nextSyncOf({ orm }: Pick<Deps, 'orm'>, id: PaymentId): Promise<Date | null> {
+export async function nextSyncOf({ orm }: Pick<Deps, 'orm'>, { id, nextSyncAt }: Payment): Promise<Date | null> {
+  if (nextSyncAt !== undefined) return nextSyncAt;
   const { ids, found } = gatherings.get(orm) ?? gather(orm);
   ids.add(id);
   return (await found).get(id) ?? null;

@@ -145,6 +145,9 @@ export interface Decision {
 }
 
 export class Payment extends schema.class {
+  /** When the worker looks at it next by itself, null for never; undefined where the unit of work that it comes from did not touch that. */
+  nextSyncAt: Date | null | undefined;
+
   static create(fields: NewPayment, act: Act): Payment {
     const { amount, ...rest } = fields;
     const payment = Object.assign(new Payment(), rest, {

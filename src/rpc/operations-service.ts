@@ -124,17 +124,17 @@ export function operationsHandlers(deps: OperationsDeps) {
 
     resolveReview: async (request: ops.ResolveReviewRequest, call: Call): Promise<ops.ResolveReviewResponse> => {
       const payment = await resolveReview(deps, decode.decodeResolveReview(request, call), call.signal);
-      return { payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
+      return { payment: encodePayment(payment, await nextSyncOf(deps, payment)) };
     },
 
     resolveRefund: async (request: ops.ResolveRefundRequest, call: Call): Promise<ops.ResolveRefundResponse> => {
       const { refund, payment } = await resolveRefund(deps, decode.decodeResolveRefund(request, call), call.signal);
-      return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
+      return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment)) };
     },
 
     recordExternalRefund: async (request: ops.RecordExternalRefundRequest, call: Call): Promise<ops.RecordExternalRefundResponse> => {
       const { refund, payment } = await recordExternalRefund(deps, decode.decodeRecordExternalRefund(request, call), call.signal);
-      return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment.id)) };
+      return { refund: encodeRefund(refund), payment: encodePayment(payment, await nextSyncOf(deps, payment)) };
     },
 
     runReconciliation: async (request: ops.RunReconciliationRequest, call: Call): Promise<ops.RunReconciliationResponse> => {

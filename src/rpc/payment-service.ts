@@ -37,7 +37,7 @@ export function paymentHandlers(deps: HandlerDeps) {
     const due = await nextSyncs(deps, items.flatMap(({ payment }) => payment?.id ?? []));
     return items.map((item) => encode(item, due.get(item.payment?.id ?? '') ?? null));
   };
-  const encodeOne = async (payment: Payment): Promise<pb.Payment> => encodePayment(payment, await nextSyncOf(deps, payment.id));
+  const encodeOne = async (payment: Payment): Promise<pb.Payment> => encodePayment(payment, await nextSyncOf(deps, payment));
 
   return {
     createPayment: async (request: rpc.CreatePaymentRequest, call: Call): Promise<rpc.CreatePaymentResponse> => {

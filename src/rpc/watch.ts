@@ -22,7 +22,7 @@ export function watchHandlers({ feed }: WatchDeps) {
   const unary = {
     waitForPayment: async (request: rpc.WaitForPaymentRequest, call: Call): Promise<rpc.WaitForPaymentResponse> => {
       const { payment, reached } = await waitForPayment(feed, { ...decodeWaitForPayment(request), caller: call.actor.id }, call.signal);
-      return { payment: encodePayment(payment, await nextSyncOf({ orm: feed.orm }, payment.id)), reached };
+      return { payment: encodePayment(payment, await nextSyncOf({ orm: feed.orm }, payment)), reached };
     },
   };
   const streams = {

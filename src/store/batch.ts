@@ -1,7 +1,7 @@
 /**
  * One unit of work: a transaction that carries many operations. This file alone knows how a batch is read and written; the
- * domain sees locked entities and decides synchronously. What they changed is found by comparing rows, and written by one statement
- * for each table: measured against a flush of the ORM, twice as many operations a second.
+ * domain sees locked entities and decides synchronously. What they changed is found by comparing rows, and written by one statement:
+ * measured against a flush of the ORM, twice as many operations a second.
  */
 import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import { LockMode } from '@mikro-orm/postgresql';
@@ -18,6 +18,7 @@ import { syncNeed } from '../payment/sync-need.js';
 import { PaymentRefunds } from '../refund/payment-refunds.js';
 import { Refund } from '../refund/refund.js';
 import { boundQuery } from './bound-query.js';
+import { readParts, writeParts, type Part } from './parts.js';
 import { Rows, type Row } from './rows.js';
 
 /** A platform's key of an order; at most one payment has it. */
@@ -131,14 +132,14 @@ export async function runBatch(
 
   let committing: { xid: string; decisions: Decision[]; versioned: boolean } | null = null;
   try {
-    const [row] = await em.execute<[{ xid: string }]>('select pg_current_xact_id()::text as xid');
+    const xid = await enter(em, operations.flatMap(({ order }) => order ?? []));
     const view = await BatchView.load({ ...store, em, at, passLocked }, operations);
     const decisions = operations.map((operation, index) => decide(operation, view, index));
     await view.write();
     // Everything is written; the ORM must not look for changes of its own.
     em.clear();
 
-    committing = { xid: row.xid, decisions, versioned: view.versioned };
+    committing = { xid, decisions, versioned: view.versioned };
     await em.commit();
     return committing;
   } catch (error) {
@@ -147,6 +148,20 @@ export async function runBatch(
     if (committing !== null) throw new CommitInDoubt(committing.xid, committing.decisions, committing.versioned, error);
     throw error;
   }
+}
+
+/**
+ * Takes the transaction's id, and the lock of each order that is named: whoever creates an order's payment and whoever parks its
+ * notification hold it, so that neither misses the other. What they read is read by later statements, which see what others did before.
+ */
+async function enter(em: EntityManager, orders: readonly OrderKey[]): Promise<string> {
+  const [row] = await boundQuery<{ xid: string }>(
+    em,
+    `select pg_current_xact_id()::text as xid, count(pg_advisory_xact_lock(key))
+       from (select hashtextextended(name, 0) as key from unnest($1::text[]) as names (name) order by key) keys`,
+    [[...new Set(orders.map(orderText))]],
+  );
+  return row!.xid;
 }
 
 /** Names of everything an operation needs exclusively, so that two batches in flight never wait for each other's rows. */
@@ -200,18 +215,20 @@ class BatchView implements View {
     this.at = batch.at;
   }
 
-  /** Locks first, in a fixed order; then one query for each kind of key. */
+  /** Locks first, in a fixed order; what hangs on keys of orders and requests is read under these locks. */
   static async load(batch: BatchOptions, operations: readonly Operation<unknown>[]): Promise<BatchView> {
     const view = new BatchView(batch);
-    const orders = operations.flatMap((operation) => operation.order ?? []);
-    const ids = [...new Set(operations.flatMap((operation) => operation.payments ?? []))];
-
-    await view.lockOrders(orders);
-    await view.lockPayments(ids, orders);
-    await view.loadRefunds();
-    await view.loadRequests(operations);
-    await view.loadPaidOrders(operations.flatMap((operation) => operation.businessOrder ?? []));
-    await view.loadNotifications(operations.flatMap((operation) => operation.notification ?? []), orders);
+    const ids = operations.flatMap((operation) => operation.payments ?? []);
+    // An order's payment never changes, and no new one can appear under the lock of its name: the id may be read before it is locked.
+    let known = operations.some(({ order }) => order !== undefined) ? await view.lookUp(operations) : null;
+    const ofOrders = known?.payment ?? [];
+    const wanted = [...new Set([...ids, ...ofOrders.map(([id]) => id!)])];
+    if (wanted.length > 0) {
+      await view.lockPayments(wanted, ofOrders);
+      await view.loadRefunds();
+      known = null;
+    }
+    await view.load(known ?? (await view.lookUp(operations)));
     return view;
   }
 
@@ -277,44 +294,49 @@ class BatchView implements View {
   }
 
   async write(): Promise<void> {
-    for (const [kind, rows] of this.tables) {
+    const parts = [...this.tables].flatMap(([kind, rows]) => {
       const isOfKind = (entity: object): boolean => Object.getPrototypeOf(entity) === kind;
-      await rows.insert(this.em, this.added.filter(isOfKind).map((entity) => rows.read(entity)));
       const before = [...this.loaded].filter(([entity]) => isOfKind(entity));
-      await rows.update(this.em, before.map(([entity, row]) => ({ before: row, after: rows.read(entity) })));
-    }
-    await this.endSync();
-    await this.writeSyncDue();
+      return [
+        rows.insertion(this.added.filter(isOfKind).map((entity) => rows.read(entity))),
+        rows.update(before.map(([entity, row]) => ({ before: row, after: rows.read(entity) }))),
+      ];
+    });
+    const ended = this.endSync();
+    const due = await writeParts<DueRow>(this.em, [...parts, ended], this.beginSync());
+    for (const { id, due_at } of due) this.payments.get(id)!.nextSyncAt = new Date(due_at);
   }
 
   /** A payment that was settled is looked at no more; one that is open again is. */
-  private async endSync(): Promise<void> {
+  private endSync(): Part | null {
     const ended: string[] = [];
     for (const [payment, before] of this.statuses) {
       const need = syncNeed(before, payment.status, this.refundsOf.get(payment.id)?.rows ?? []);
       if (need === 'BEGINS') this.syncDue(payment, this.at);
-      if (need === 'ENDS' && !this.due.has(payment)) ended.push(payment.id);
+      if (need !== 'ENDS' || this.due.has(payment)) continue;
+      ended.push(payment.id);
+      payment.nextSyncAt = null;
     }
-    if (ended.length === 0) return;
-    await boundQuery(this.em, 'delete from payment_sync where payment_id = any($1::uuid[])', [ended]);
+    if (ended.length === 0) return null;
+    return { values: [ended], text: (from) => `delete from payment_sync where payment_id = any($${from}::uuid[])` };
   }
 
-  private async writeSyncDue(): Promise<void> {
-    if (this.due.size === 0) return;
+  private beginSync(): Part | null {
+    if (this.due.size === 0) return null;
     const rows = [...this.due].sort(([a], [b]) => (a.id < b.id ? -1 : 1));
-    const lists = [
-      rows.map(([{ id }]) => id),
-      rows.map(([{ platform }]) => platform),
-      rows.map(([{ merchantAccount }]) => merchantAccount),
-      rows.map(([, at]) => at.toISOString()),
-    ];
-    await boundQuery(
-      this.em,
-      `insert into payment_sync (payment_id, platform, merchant_account, due_at)
-       select * from unnest($1::uuid[], $2::text[], $3::text[], $4::timestamptz[])
-       on conflict (payment_id) do update set due_at = least(payment_sync.due_at, excluded.due_at)`,
-      lists,
-    );
+    return {
+      values: [
+        rows.map(([{ id }]) => id),
+        rows.map(([{ platform }]) => platform),
+        rows.map(([{ merchantAccount }]) => merchantAccount),
+        rows.map(([, at]) => at.toISOString()),
+      ],
+      text: (from) =>
+        `insert into payment_sync (payment_id, platform, merchant_account, due_at)
+         select * from unnest($${from}::uuid[], $${from + 1}::text[], $${from + 2}::text[], $${from + 3}::timestamptz[])
+         on conflict (payment_id) do update set due_at = least(payment_sync.due_at, excluded.due_at)
+         returning payment_id as id, due_at::text`,
+    };
   }
 
   private keep<T extends object>(entity: T): T {
@@ -344,40 +366,20 @@ class BatchView implements View {
     this.waiting.set(name, [...(this.waiting.get(name) ?? []), notification]);
   }
 
-  /** Whoever creates an order's payment and whoever parks its notification take this lock, so that neither misses the other. */
-  private async lockOrders(orders: readonly OrderKey[]): Promise<void> {
-    if (orders.length === 0) return;
-    const names = [...new Set(orders.map(orderText))];
-    await this.em.execute(
-      `select pg_advisory_xact_lock(key) from (
-         select hashtextextended(name, 0) as key from (values ${names.map(() => '(?)').join(', ')}) names (name) order by key
-       ) keys`,
-      names,
-    );
-  }
-
-  private async lockPayments(ids: readonly PaymentId[], orders: readonly OrderKey[]): Promise<void> {
-    // An order's payment never changes, and no new one can appear under the lock of its name: the id may be read before it is locked.
-    const ofOrders = await this.lookUp<OrderKey & { readonly id: string }>(
-      `select t.id, t.platform, t.merchant_account as "merchantAccount", t.merchant_order_no as "merchantOrderNo", t.platform_order_time as "platformOrderTime" from payment t`,
-      ORDER_COLUMNS,
-      orders.map(orderValues),
-    );
-    const wanted = [...new Set([...ids, ...ofOrders.map(({ id }) => id)])];
-    if (wanted.length === 0) return;
+  private async lockPayments(ids: readonly string[], ofOrders: readonly Key[]): Promise<void> {
     const lockMode = this.batch.passLocked ? LockMode.PESSIMISTIC_PARTIAL_WRITE : LockMode.PESSIMISTIC_WRITE;
-    const found = await this.em.find(Payment, { id: { $in: wanted } }, { lockMode, orderBy: { id: 'asc' } });
-    if (this.batch.passLocked) await this.findHeld(wanted.filter((id) => !found.some((payment) => payment.id === id)), ofOrders);
+    const found = await this.em.find(Payment, { id: { $in: [...ids] } }, { lockMode, orderBy: { id: 'asc' } });
+    if (this.batch.passLocked) await this.findHeld(ids.filter((id) => !found.some((payment) => payment.id === id)), ofOrders);
     for (const payment of found) {
       this.remember(this.keep(payment));
       this.statuses.set(payment, payment.status);
     }
   }
 
-  private async findHeld(missing: readonly string[], orders: readonly (OrderKey & { readonly id: string })[]): Promise<void> {
-    const held = await this.lookUp<{ id: string }>('select t.id from payment t', ['id'], missing.map((id) => [id]));
-    for (const { id } of held) this.held.add(id);
-    for (const order of orders) if (this.held.has(order.id)) this.held.add(orderText(order));
+  private async findHeld(missing: readonly string[], ofOrders: readonly Key[]): Promise<void> {
+    const held = await readParts<{ key: Key }>(this.em, [knownAmong('payment', ['id'], ['id'], missing.map((id) => [id]))]);
+    for (const { key: [id] } of held) this.held.add(id!);
+    for (const [id, ...order] of ofOrders) if (this.held.has(id!)) this.held.add(JSON.stringify(order));
   }
 
   private async loadRefunds(): Promise<void> {
@@ -386,53 +388,82 @@ class BatchView implements View {
     for (const refund of rows) this.refunds(this.payments.get(refund.paymentId)!).rows.push(this.keep(refund));
   }
 
-  private async loadRequests(operations: readonly Operation<unknown>[]): Promise<void> {
-    const keys = operations.flatMap(({ request, payments }) => {
+  /** Which of the rows that the operations need by other keys there are, as far as these keys are known by now: few, or none. */
+  private async lookUp(operations: readonly Operation<unknown>[]): Promise<Record<Kind, readonly Key[]>> {
+    const orders = operations.flatMap(({ order }) => order ?? []).map(orderValues);
+    const requests = operations.flatMap(({ request, payments }) => {
       if (request === undefined) return [];
       const appId = request.appId ?? this.payments.get(payments?.[0] ?? '')?.appId;
       return appId === undefined ? [] : [[appId, request.method, request.requestId]];
     });
-    const known = await this.lookUp<{ appId: string; method: string; requestId: string }>(
-      'select t.app_id as "appId", t.method, t.request_id as "requestId" from request t', ['app_id', 'method', 'request_id'], keys,
+    const businessOrders = [...this.payments.values(), ...operations.flatMap(({ businessOrder }) => businessOrder ?? [])];
+    const paidOrders = businessOrders.map(({ appId, orderId }) => [appId, orderId]);
+    const notifications = operations.flatMap(({ notification }) => notification ?? []).map(({ platform, notificationId }) => [platform, notificationId]);
+
+    const known = await readParts<{ kind: Kind; key: Key }>(
+      this.em,
+      [
+        knownAmong('payment', ['id', ...ORDER], ORDER, orders),
+        knownAmong('request', REQUEST, REQUEST, requests),
+        knownAmong('paid_order', PAID_ORDER, PAID_ORDER, paidOrders),
+        knownAmong('notification', ['id'], ['platform', 'notification_id'], notifications),
+        knownAmong('notification', ['id'], ORDER, orders, `t.status in ('ORPHAN', 'STORED')`),
+      ],
     );
-    if (known.length === 0) return;
-    for (const record of await this.em.find(RequestRecord, { $or: known })) this.remember(record);
+    const keysOf = (kind: Kind): Key[] => known.filter((one) => one.kind === kind).map(({ key }) => key);
+    return { payment: keysOf('payment'), request: keysOf('request'), paid_order: keysOf('paid_order'), notification: keysOf('notification') };
   }
 
-  private async loadPaidOrders(wanted: readonly BusinessOrder[]): Promise<void> {
-    const keys = [...this.payments.values(), ...wanted].map(({ appId, orderId }) => [appId, orderId]);
-    const known = await this.lookUp<{ appId: string; orderId: string }>(
-      'select t.app_id as "appId", t.order_id as "orderId" from paid_order t', ['app_id', 'order_id'], keys,
-    );
-    if (known.length === 0) return;
-    for (const paidOrder of await this.em.find(PaidOrder, { $or: known })) this.remember(paidOrder);
+  private async load(known: Record<Kind, readonly Key[]>): Promise<void> {
+    const { request: requests, paid_order: paidOrders } = known;
+    const notifications = [...new Set(known.notification.map(([id]) => id!))];
+    if (requests.length > 0) {
+      const wanted = requests.map(([appId, method, requestId]) => ({ appId: appId!, method: method!, requestId: requestId! }));
+      for (const record of await this.em.find(RequestRecord, { $or: wanted })) this.remember(record);
+    }
+    if (paidOrders.length > 0) {
+      const wanted = paidOrders.map(([appId, orderId]) => ({ appId: appId!, orderId: orderId! }));
+      for (const paidOrder of await this.em.find(PaidOrder, { $or: wanted })) this.remember(paidOrder);
+    }
+    if (notifications.length > 0) {
+      const rows = await this.em.find(Notification, { id: { $in: notifications } }, { orderBy: { receivedAt: 'asc' } });
+      for (const row of rows) this.remember(this.keep(row));
+    }
   }
+}
 
-  private async loadNotifications(keys: readonly NotificationKey[], orders: readonly OrderKey[]): Promise<void> {
-    const select = 'select t.id from notification t';
-    const byKey = await this.lookUp<{ id: string }>(select, ['platform', 'notification_id'], keys.map(({ platform, notificationId }) => [platform, notificationId]));
-    const waiting = await this.lookUp<{ id: string }>(select, ORDER_COLUMNS, orders.map(orderValues), `t.status in ('ORPHAN', 'STORED')`);
-    const ids = new Set([...byKey, ...waiting].map(({ id }) => id));
-    if (ids.size === 0) return;
-    const rows = await this.em.find(Notification, { id: { $in: [...ids] } }, { orderBy: { receivedAt: 'asc' } });
-    for (const row of rows) this.remember(this.keep(row));
-  }
+interface DueRow {
+  readonly id: string;
+  readonly due_at: string;
+}
 
-  /** The rows that have any of some keys, by one statement however many keys there are; a list of alternatives would be planned anew. */
-  private async lookUp<Row>(select: string, columns: readonly string[], keys: readonly (readonly string[])[], condition = 'true'): Promise<Row[]> {
-    if (keys.length === 0) return [];
-    const lists = columns.map((_column, at) => keys.map((key) => key[at]));
-    const unnested = `unnest(${columns.map((_column, at) => `$${at + 1}::text[]`).join(', ')}) as k (${columns.join(', ')})`;
-    const same = columns.map((column) => `t.${column} = k.${column}${column === 'id' ? '::uuid' : ''}`).join(' and ');
-    return await boundQuery<Row>(this.em, `${select} join ${unnested} on ${same} where ${condition}`, lists);
-  }
+/** Values of a row's key. */
+type Key = readonly string[];
+type Kind = 'payment' | 'request' | 'paid_order' | 'notification';
+
+const ORDER = ['platform', 'merchant_account', 'merchant_order_no', 'platform_order_time'];
+const REQUEST = ['app_id', 'method', 'request_id'];
+const PAID_ORDER = ['app_id', 'order_id'];
+
+/**
+ * The rows of a table that have any of some keys, each told by some of its columns. One list of values for each column of the key: the
+ * statement is the same however many keys there are, where a list of alternatives would be planned anew.
+ */
+function knownAmong(kind: Kind, told: readonly string[], columns: readonly string[], keys: readonly Key[], condition = 'true'): Part | null {
+  if (keys.length === 0) return null;
+  const same = columns.map((column) => `t.${column} = k.${column}${column === 'id' ? '::uuid' : ''}`).join(' and ');
+  return {
+    values: columns.map((_column, at) => keys.map((key) => key[at]!)),
+    text: (from) => `
+      select '${kind}' as kind, array[${told.map((column) => `t.${column}::text`).join(', ')}] as key from ${kind} t
+        join unnest(${columns.map((_column, at) => `$${from + at}::text[]`).join(', ')}) as k (${columns.join(', ')}) on ${same} where ${condition}`,
+  };
 }
 
 function paymentHeld(what: string): DomainError {
   return new DomainError('STORE_UNAVAILABLE', `the payment ${what} is held by somebody else`, { metadata: { held: what }, retryAfterMs: 1_000 });
 }
 
-const ORDER_COLUMNS = ['platform', 'merchant_account', 'merchant_order_no', 'platform_order_time'];
 const orderValues = (key: OrderKey): string[] => [key.platform, key.merchantAccount, key.merchantOrderNo, key.platformOrderTime];
 
 const orderText = (key: OrderKey): string =>

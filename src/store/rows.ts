@@ -1,9 +1,9 @@
 /**
- * Rows of one entity as the database holds them, written many at a time: one statement with real binds, however many rows there are.
- * Every value travels as text and is cast to its column's type, so that a row can also be compared with what it was.
+ * Rows of one entity as the database holds them, written many at a time: one part of a statement with real binds, however many rows there
+ * are. Every value travels as text and is cast to its column's type, so that a row can also be compared with what it was.
  */
-import type { EntityManager, EntityProperty, MikroORM } from '@mikro-orm/postgresql';
-import { boundQuery } from './bound-query.js';
+import type { EntityProperty, MikroORM } from '@mikro-orm/postgresql';
+import type { Part } from './parts.js';
 
 /** The values of one row, in the order of the columns. */
 export type Row = readonly (string | null)[];
@@ -30,36 +30,35 @@ export class Rows {
   }
 
   /** In their order, which is the order of what the table numbers itself. */
-  async insert(em: EntityManager, rows: readonly Row[]): Promise<void> {
-    if (rows.length === 0) return;
+  insertion(rows: readonly Row[]): Part | null {
+    if (rows.length === 0) return null;
     const { columns, table } = this;
-    await run(em, rows, columns.map((_column, at) => at), (source) => {
-      const names = columns.map(({ name }) => name);
-      const values = columns.map(({ name, type }) => `k.${name}::${type}`);
-      return `insert into ${table} (${names.join(', ')}) select ${values.join(', ')} from ${source} with ordinality as k (${names.join(', ')}, place) order by k.place`;
-    });
+    const names = columns.map(({ name }) => name).join(', ');
+    const values = columns.map(({ name, type }) => `k.${name}::${type}`).join(', ');
+    return part(rows, [...columns.keys()], (source) => `insert into ${table} (${names}) select ${values} from ${source} with ordinality as k (${names}, place) order by k.place`);
   }
 
   /** Writes the columns in which any of the rows differs from what it was; the rows must be locked. */
-  async update(em: EntityManager, changes: readonly { readonly before: Row; readonly after: Row }[]): Promise<void> {
+  update(changes: readonly { readonly before: Row; readonly after: Row }[]): Part | null {
     const differs = (at: number): boolean => changes.some(({ before, after }) => before[at] !== after[at]);
     const changed = changes.filter(({ before, after }) => after.some((value, at) => value !== before[at]));
-    if (changed.length === 0) return;
+    if (changed.length === 0) return null;
     const { columns, table } = this;
     const used = [...columns.keys()].filter((at) => columns[at]!.isKey || differs(at));
-    await run(em, changed.map(({ after }) => after), used, (source) => {
-      const chosen = used.map((at) => columns[at]!);
-      const set = chosen.filter(({ isKey }) => !isKey).map(({ name, type }) => `${name} = k.${name}::${type}`);
-      const same = chosen.filter(({ isKey }) => isKey).map(({ name, type }) => `t.${name} = k.${name}::${type}`);
-      return `update ${table} t set ${set.join(', ')} from ${source} as k (${chosen.map(({ name }) => name).join(', ')}) where ${same.join(' and ')}`;
-    });
+    const chosen = used.map((at) => columns[at]!);
+    const set = chosen.filter(({ isKey }) => !isKey).map(({ name, type }) => `${name} = k.${name}::${type}`);
+    const same = chosen.filter(({ isKey }) => isKey).map(({ name, type }) => `t.${name} = k.${name}::${type}`);
+    const names = chosen.map(({ name }) => name).join(', ');
+    return part(changed.map(({ after }) => after), used, (source) => `update ${table} t set ${set.join(', ')} from ${source} as k (${names}) where ${same.join(' and ')}`);
   }
 }
 
-async function run(em: EntityManager, rows: readonly Row[], used: readonly number[], statement: (source: string) => string): Promise<void> {
-  const lists = used.map((at) => rows.map((row) => row[at]));
-  const source = `unnest(${used.map((_column, at) => `$${at + 1}::text[]`).join(', ')})`;
-  await boundQuery(em, statement(source), lists);
+/** A list of values for each column, as one source of rows. */
+function part(rows: readonly Row[], used: readonly number[], text: (source: string) => string): Part {
+  return {
+    values: used.map((at) => rows.map((row) => row[at] ?? null)),
+    text: (from) => text(`unnest(${used.map((_column, at) => `$${from + at}::text[]`).join(', ')})`),
+  };
 }
 
 function columnOf(orm: MikroORM, property: EntityProperty): Column {

@@ -1,6 +1,6 @@
 /**
- * The unit of work is a group commit: operations that arrive while transactions are in flight share the next one. There is no
- * timer; a lone operation starts at once, and load makes the batches grow by itself. Every write of a payment goes through here.
+ * The unit of work is a group commit: operations that arrive while a transaction is in flight share the next one. A lone operation
+ * starts at once, and load makes the batches grow by itself. Every write of a payment goes through here.
  *
  * One operation never harms another: a refusal is its own answer, a poisoned operation is found by bisection and fails alone, a
  * conflict runs the batch again, and a connection lost during COMMIT is answered by what the database says of the transaction.
@@ -25,6 +25,12 @@ export interface UnitOfWorkOptions {
   readonly onCommit?: () => void;
 }
 
+/**
+ * Beside a transaction in flight another one starts for so many operations, or when it has been in flight for so long: small ones side by
+ * side cost more than one that waits a moment for company, and nobody waits long behind one that hangs.
+ */
+const COMPANY = 32;
+const COMPANY_MS = 10;
 /** Two conflicts in a row are chance, more are contention from outside; then the caller should know. */
 const CONFLICT_RETRIES_MAX = 5;
 /** Another process took the key between our look and our insert; looking again finds its row. */
@@ -42,7 +48,9 @@ export class UnitOfWork {
   private readonly queue: Waiting[] = [];
   private readonly busy = new Set<string>();
   private inFlight = 0;
+  private startedAt = 0;
   private scheduled = false;
+  private timer: NodeJS.Timeout | undefined;
   private idle: (() => void)[] = [];
   private readonly transactionsMax: number;
   private readonly batchMax: number;
@@ -111,10 +119,11 @@ export class UnitOfWork {
   }
 
   private start(): void {
-    while (this.inFlight < this.transactionsMax) {
+    while (this.inFlight < this.transactionsMax && !this.waitsForCompany()) {
       const batch = this.takeBatch();
       if (batch.length === 0) break;
 
+      this.startedAt = performance.now();
       const keys = new Set(batch.flatMap((waiting) => waiting.keys));
       for (const key of keys) this.busy.add(key);
       this.inFlight += 1;
@@ -127,6 +136,17 @@ export class UnitOfWork {
 
     if (this.queue.length > 0 || this.inFlight > 0) return;
     for (const resolve of this.idle.splice(0)) resolve();
+  }
+
+  private waitsForCompany(): boolean {
+    if (this.inFlight === 0 || this.queue.length === 0 || this.queue.length >= COMPANY) return false;
+    const leftMs = this.startedAt + COMPANY_MS - performance.now();
+    if (leftMs <= 0) return false;
+    this.timer ??= setTimeout(() => {
+      this.timer = undefined;
+      this.start();
+    }, leftMs);
+    return true;
   }
 
   /** The oldest operations that need nothing of a batch in flight; within one batch they may share anything. */

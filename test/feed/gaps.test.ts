@@ -3,7 +3,7 @@ import type { FeedEvent } from '../../src/feed/event.js';
 import type { Feed } from '../../src/feed/feed.js';
 import type { Deps } from '../../src/payment/deps.js';
 import { until } from '../support/until.js';
-import { create, eventsOf, idsOf, openBench, pull, read, report, wish } from './bench.js';
+import { create, eventsOf, idsOf, openBench, pull, read, report, wish, type Bench } from './bench.js';
 
 const WRITERS = 4;
 const PAYMENTS_EACH = 150;
@@ -43,8 +43,8 @@ test('an entry that was numbered first and committed last is delivered, where a 
   };
   expect(await readById()).toEqual([`${known.id}:1`]);
 
-  // The creation has its log entry and waits for the table that it writes last.
-  await using holder = await lockTable(bench.url, 'payment_sync');
+  // The creation has its log entry and is held up before it commits.
+  await using holder = await holdUp(bench, 'payment_sync');
   const creating = create(await bench.anotherWriter());
   await until(async () => (await bench.sql(`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)).length > 0);
   // A change that leaves that table alone.
@@ -122,11 +122,14 @@ async function write(deps: Deps): Promise<void> {
   await Promise.all(lanes);
 }
 
-async function lockTable(url: string, table: string): Promise<{ release(): Promise<void> } & AsyncDisposable> {
-  const client = new pg.Client(url);
+/** Whoever has inserted into the table waits at the end of his statement. */
+async function holdUp(bench: Bench, table: string): Promise<{ release(): Promise<void> } & AsyncDisposable> {
+  await bench.sql('create function hold_up() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(4711); return null; end $$');
+  await bench.sql(`create trigger hold_up after insert on ${table} for each row execute function hold_up()`);
+  const client = new pg.Client(bench.url);
   await client.connect();
-  await client.query(`begin; lock table ${table} in exclusive mode`);
-  return { release: async () => void (await client.query('commit')), [Symbol.asyncDispose]: () => client.end() };
+  await client.query('select pg_advisory_lock(4711)');
+  return { release: async () => void (await client.query('select pg_advisory_unlock(4711)')), [Symbol.asyncDispose]: () => client.end() };
 }
 
 async function collect(feed: Feed, count: number): Promise<FeedEvent[]> {

@@ -7,6 +7,7 @@ import { Payment } from '../../src/payment/payment.js';
 import { openOrm } from '../../src/store/orm.js';
 import { UnitOfWork } from '../../src/store/unit-of-work.js';
 import { systemClock } from '../../src/clock.js';
+import { connected } from '../support/pg-client.js';
 import { until } from '../support/until.js';
 import { ACTOR, creation, openStore, type Store } from '../support/store.js';
 import { CNY, heard, minutes, paid } from '../support/payments.js';
@@ -86,14 +87,21 @@ test('two changes of one payment in one batch make two versions and two log entr
 
 test('a payment that is open again is asked about, and one that is settled no more', async () => {
   const payment = await store.work.run(creation());
-  const due = async (): Promise<unknown[]> => await store.deps.orm.em.fork().execute('select 1 from payment_sync where payment_id = ?', [payment.id]);
+  const due = async (): Promise<unknown[]> => (await store.deps.orm.em.fork().execute<{ due_at: string }[]>('select due_at from payment_sync where payment_id = ?', [payment.id])).map(({ due_at }) => new Date(due_at));
   const join = (evidence: Parameters<typeof joinEvidence>[2]['evidence']) =>
-    store.work.run({ payments: [payment.id], decide: (view) => joinEvidence(view, view.payment(payment.id), { evidence, source: 'QUERY' }, view.act(ACTOR)) });
+    store.work.run({
+      payments: [payment.id],
+      decide: (view) => {
+        joinEvidence(view, view.payment(payment.id), { evidence, source: 'QUERY' }, view.act(ACTOR));
+        return view.payment(payment.id);
+      },
+    });
   await store.work.run({ payments: [payment.id], decide: (view) => view.payment(payment.id).exhaust(view.refunds(view.payment(payment.id)), view.act(ACTOR)) });
   expect(await due()).toEqual([]);
-  await join(heard('AWAITING_BUYER', new Date(Date.now() + 1_000)));
-  expect(await due()).toHaveLength(1);
-  await join(paid(new Date(Date.now() + 2_000), { merchantAccount: null }));
+  const { nextSyncAt } = await join(heard('AWAITING_BUYER', new Date(Date.now() + 1_000)));
+  expect(nextSyncAt).toBeInstanceOf(Date);
+  expect(await due()).toEqual([nextSyncAt]);
+  expect(await join(paid(new Date(Date.now() + 2_000), { merchantAccount: null }))).toMatchObject({ nextSyncAt: null });
   expect(await due()).toEqual([]);
 });
 
@@ -136,6 +144,19 @@ test('rows of one batch that differ in different columns keep each their own, an
 test('a text that no database can hold costs its neighbours nothing', async () => {
   const outcomes = await Promise.allSettled([creation(), creation({ subject: 'a\u0000b' }), creation({ metadata: { a: '\u0000' } }), creation()].map((operation) => store.work.run(operation)));
   expect(outcomes.map(({ status }) => status)).toEqual(['fulfilled', 'rejected', 'rejected', 'fulfilled']);
+});
+
+test('nobody waits behind a transaction that hangs', async () => {
+  const held = await store.work.run(creation());
+  await using client = await connected(store.url);
+  await client.query('begin');
+  await client.query('select 1 from payment where id = $1 for update', [held.id]);
+  const waiting = store.work.run({ payments: [held.id], decide: (view) => view.payment(held.id).id });
+  await until(async () => (await client.query(`select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`)).rowCount === 1);
+
+  await store.work.run(creation());
+  await client.query('commit');
+  expect(await waiting).toBe(held.id);
 });
 
 test('a full queue refuses at once and names the reason', async () => {
