@@ -19,7 +19,7 @@ export class FeedBroken extends Error {}
 export const PAGE_SIZE = 1_000n;
 /** Far-behind watchers that read the database at once; the others wait for them. */
 const READS_MAX = 8;
-const BLOCKS_MAX = 32;
+const BLOCKS_MAX = 16;
 
 export class Pages {
   private epochs: readonly Epoch[] = [];

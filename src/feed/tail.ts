@@ -118,11 +118,15 @@ export class Tail {
   async readAlong(client: Client): Promise<void> {
     const from = this.ring.head;
     if (this.fault !== null || this.reading || !this.options.isWatched() || this.options.isBrought(this.current.epoch)) return;
+    // The notification of the same step comes before the page.
+    this.reading = true;
     try {
       this.take(await this.pages.read(from, from + ALONG_MAX, client), from);
     } catch (error) {
       this.options.log.debug({ err: error, revision: from }, 'the feed was not read along');
     }
+    this.reading = false;
+    if (this.isWanted) void this.follow();
   }
 
   /** What should have been brought by now is read. */
@@ -153,11 +157,15 @@ export class Tail {
     if (!this.reading) void this.follow();
   }
 
+  private get isWanted(): boolean {
+    return this.wanted === 'ANY' || (this.wanted !== null && this.wanted > this.ring.head);
+  }
+
   private async follow(): Promise<void> {
     this.reading = true;
     try {
       // Two tell of each step of the head, its sequencer and the notification: what came with the last page is not read again.
-      while (this.wanted === 'ANY' || (this.wanted !== null && this.wanted > this.ring.head)) {
+      while (this.isWanted) {
         this.wanted = null;
         await this.readOn();
       }
