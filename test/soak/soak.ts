@@ -15,6 +15,7 @@ import { freePort } from '../chaos/service.js';
 import { Random } from '../notification/random.js';
 import { connected } from '../support/pg-client.js';
 import { startServiceProcess, type ServiceProcess } from '../support/service-process.js';
+import type { PlantedFault } from './planted-faults.js';
 import { isMeant, randomFilter } from './random-filter.js';
 import { markOf, SoakWatcher } from './watcher.js';
 import { CHANGES_EACH, writeAll } from './writer.js';
@@ -23,7 +24,10 @@ export interface SoakOptions {
   readonly changes: number;
   readonly watchers: number;
   readonly seed: number;
-  readonly say: (line: string) => void;
+  readonly faults?: readonly PlantedFault[];
+  /** Where a folder for the database may be made. */
+  readonly parent?: string;
+  readonly say?: (line: string) => void;
 }
 
 export interface SoakReport {
@@ -43,14 +47,17 @@ export interface SoakReport {
 const IN_FLIGHT = 96;
 const SECOND = 1_000;
 
-export async function runSoak({ changes, watchers: count, seed, say }: SoakOptions): Promise<SoakReport> {
+/** Compiled, whether this file is or not. */
+const PLANTED = new URL(import.meta.url.replace(/(\/dist)?\/test\/soak\/.*$/, '/dist/test/soak/planted-faults.js')).pathname;
+
+export async function runSoak({ changes, watchers: count, seed, faults = [], parent = tmpdir(), say = () => undefined }: SoakOptions): Promise<SoakReport> {
   const began = performance.now();
   await using stack = new AsyncDisposableStack();
-  const folder = await mkdtemp(join(tmpdir(), 'paystate-soak-'));
+  const folder = await mkdtemp(join(parent, 'paystate-soak-'));
   await chmod(folder, 0o755);
   stack.defer(() => rm(folder, { recursive: true, force: true }));
   const database = stack.use(await Database.start(join(folder, 'postgres')));
-  const services = [stack.use(await Service.start(database.url)), stack.use(await Service.start(database.url))];
+  const services = [stack.use(await Service.start(database.url, faults)), stack.use(await Service.start(database.url, faults))];
   const addresses = services.map(({ address }) => address);
 
   const clients = addresses.map((address) => new PaymentServiceClient(address, grpc.credentials.createInsecure(), { 'grpc.max_reconnect_backoff_ms': 500, 'grpc.initial_reconnect_backoff_ms': 50 }));
@@ -194,8 +201,9 @@ class Service implements AsyncDisposable {
     private readonly env: Readonly<Record<string, string>>,
   ) {}
 
-  static async start(databaseUrl: string): Promise<Service> {
-    const env = { DATABASE_URL: databaseUrl, PAYSTATE_SIMULATOR: 'false', PAYSTATE_GRPC_PORT: `${await freePort()}` };
+  static async start(databaseUrl: string, faults: readonly PlantedFault[]): Promise<Service> {
+    const planted = faults.length === 0 ? {} : { NODE_OPTIONS: `--import=${PLANTED}`, SOAK_FAULTS: faults.join() };
+    const env = { DATABASE_URL: databaseUrl, PAYSTATE_SIMULATOR: 'false', PAYSTATE_GRPC_PORT: `${await freePort()}`, ...planted };
     return new Service(await startServiceProcess(env), env);
   }
 
