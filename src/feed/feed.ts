@@ -42,6 +42,9 @@ export interface FeedLimits extends WatcherLimits, WatchersLimits, ConnectionLim
   readonly retryMaxMs: number;
 }
 
+/** How late a bookmark may be. */
+const TICK_MS = 250;
+
 const DEFAULTS: FeedLimits = {
   watchesMax: 10_000,
   watchesPerCallerMax: 100,
@@ -153,14 +156,14 @@ interface Parts {
 }
 
 export class Feed implements AsyncDisposable {
-  private readonly sweep: NodeJS.Timeout;
+  private readonly ticking: NodeJS.Timeout;
 
   constructor(
     private readonly sources: WatcherDeps,
     private readonly parts: Parts,
   ) {
     const { watchers, limits } = parts;
-    this.sweep = setInterval(() => watchers.endSlow(), Math.min(1_000, limits.slowConsumerMs / 4)).unref();
+    this.ticking = setInterval(() => watchers.tick(), Math.min(TICK_MS, limits.slowConsumerMs / 4)).unref();
   }
 
   get orm(): MikroORM {
@@ -209,7 +212,7 @@ export class Feed implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    clearInterval(this.sweep);
+    clearInterval(this.ticking);
     await this.parts.watchers.close();
     await this.parts.carrier?.[Symbol.asyncDispose]();
     await this.sources.sequencer[Symbol.asyncDispose]();

@@ -38,10 +38,8 @@ type Found = WatchMessage | 'IDLE' | 'OVER' | 'AGAIN';
 type Result = IteratorResult<WatchMessage, undefined>;
 
 const STORE_RETRY_MS = 250;
-/** Timers of the same length share a list; nobody minds when a bookmark comes a little late. */
-const TIMER_STEP_MS = 50;
-/** setTimeout fires at once beyond 31 bits. */
-const TIMER_MAX_MS = 2 ** 31 - 1;
+/** Who waits for longer needs no timer of its own: the look that all watches are given now and then is exact enough for a bookmark. */
+const OWN_TIMER_MAX_MS = 1_000;
 
 export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, AsyncDisposable, Member {
   private readonly group: Group;
@@ -64,6 +62,8 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   private working = false;
   private rung = false;
   private alarm: NodeJS.Timeout | undefined;
+  /** When it is to look again, where no timer is set for that. */
+  private dueAt = Infinity;
   /** When it looks again by itself, before anything else is due. */
   private wakeAt = Infinity;
   private failure: DomainError | null = null;
@@ -139,8 +139,9 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     this.ring();
   }
 
-  /** Ends the watch of a consumer that has not pulled for too long. */
-  endIfSlow(now: number): void {
+  /** Called now and then: looks when that is due, and ends the watch of a consumer that has not pulled for too long. */
+  tick(now: number): void {
+    if (now >= this.dueAt) this.ring();
     if (this.consumerSince === null || now - this.consumerSince < this.deps.limits.slowConsumerMs) return;
     const metadata = { cursor: cursorText(this.cursor()), behind: `${this.behind}` };
     this.failure = new DomainError('SLOW_CONSUMER', 'the watch was not read for too long; resume with the last cursor', { metadata });
@@ -151,6 +152,7 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   private work(): void {
     this.working = true;
     this.wakeAt = Infinity;
+    this.dueAt = Infinity;
     clearTimeout(this.alarm);
     this.goOn();
   }
@@ -358,9 +360,10 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     const bookmarkAt = this.lostSince === null ? this.bookmarkAt : Infinity;
     const heartbeatAt = lostSince === null ? bookmarkAt : lostSince + storeLostMs;
     const agedAt = this.saidGoodbye ? Infinity : this.openedAt + ageMaxMs;
-    const ms = Math.max(0, Math.min(heartbeatAt, agedAt, this.wakeAt) - performance.now());
-    const rounded = ms < 20 * TIMER_STEP_MS ? ms : Math.ceil(ms / TIMER_STEP_MS) * TIMER_STEP_MS;
-    this.alarm = setTimeout(ringOf, Math.min(rounded, TIMER_MAX_MS), this);
+    const at = Math.min(heartbeatAt, agedAt, this.wakeAt);
+    const ms = at - performance.now();
+    if (ms > OWN_TIMER_MAX_MS) this.dueAt = at;
+    else this.alarm = setTimeout(ringOf, Math.max(0, ms), this);
   }
 
   private answer(result: Result): void {
@@ -382,6 +385,7 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
     if (this.closed) return;
     this.closed = true;
     this.consumerSince = null;
+    this.dueAt = Infinity;
     clearTimeout(this.alarm);
     this.deps.index.leave(this.group, this);
     this.deps.onClose(this);
@@ -390,5 +394,5 @@ export class Watcher implements AsyncIterableIterator<WatchMessage, undefined>, 
   }
 }
 
-/** One function for the timers of all watches. */
+/** One function for the timers of all watches that have one. */
 const ringOf = (watcher: Watcher): void => watcher.ring();

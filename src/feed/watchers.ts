@@ -72,9 +72,9 @@ export class Watchers {
     for (const watcher of this.open.keys()) watcher.remind();
   }
 
-  endSlow(): void {
+  tick(): void {
     const now = performance.now();
-    for (const watcher of this.open.keys()) watcher.endIfSlow(now);
+    for (const watcher of this.open.keys()) watcher.tick(now);
   }
 
   /** Lets nobody in, has every watch say goodbye, and resolves when the last one is closed. */
