@@ -19,7 +19,7 @@ import { PaymentRefunds } from '../refund/payment-refunds.js';
 import { Refund } from '../refund/refund.js';
 import { boundQuery } from './bound-query.js';
 import { readParts, writeParts, type Part } from './parts.js';
-import { Rows, type Row } from './rows.js';
+import { isChanged, Rows, type Row, type WrittenRow } from './rows.js';
 
 /** A platform's key of an order; at most one payment has it. */
 export interface OrderKey {
@@ -91,11 +91,26 @@ export class PoisonedDecision extends Error {
   }
 }
 
-/** The transaction with this id may or may not have been committed. */
+/** The transaction may or may not have been committed. */
 export class CommitInDoubt extends Error {
-  constructor(readonly xid: string, readonly decisions: readonly Decision[], readonly versioned: boolean, cause: unknown) {
+  constructor(readonly committing: Committing, cause: unknown) {
     super('the connection was lost during COMMIT', { cause });
   }
+}
+
+export interface Committing extends BatchResult {
+  readonly xid: string;
+  /** Null where nothing was written. */
+  readonly witness: Witness | null;
+}
+
+/**
+ * One row that the transaction has written. Its id alone says nothing for sure: after a crash the ids that were lost are given to other
+ * transactions.
+ */
+export interface Witness extends WrittenRow {
+  /** Nobody may change or delete it afterwards: when it is not there, the transaction was not committed. */
+  readonly isLasting: boolean;
 }
 
 export interface BatchStore {
@@ -130,22 +145,22 @@ export async function runBatch(
   const em = store.orm.em.fork() as EntityManager;
   await em.begin();
 
-  let committing: { xid: string; decisions: Decision[]; versioned: boolean } | null = null;
+  let committing: Committing | null = null;
   try {
     const xid = await enter(em, operations.flatMap(({ order }) => order ?? []));
     const view = await BatchView.load({ ...store, em, at, passLocked }, operations);
     const decisions = operations.map((operation, index) => decide(operation, view, index));
-    await view.write();
+    const witness = await view.write();
     // Everything is written; the ORM must not look for changes of its own.
     em.clear();
 
-    committing = { xid, decisions, versioned: view.versioned };
+    committing = { xid, decisions, versioned: view.versioned, witness };
     await em.commit();
     return committing;
   } catch (error) {
     // Rolls back, or gives a broken connection back to the pool; what failed first is what matters.
     await em.rollback().catch(() => undefined);
-    if (committing !== null) throw new CommitInDoubt(committing.xid, committing.decisions, committing.versioned, error);
+    if (committing !== null) throw new CommitInDoubt(committing, error);
     throw error;
   }
 }
@@ -293,18 +308,24 @@ class BatchView implements View {
     if (known === undefined || at < known) this.due.set(payment, at);
   }
 
-  async write(): Promise<void> {
-    const parts = [...this.tables].flatMap(([kind, rows]) => {
+  async write(): Promise<Witness | null> {
+    const parts: (Part | null)[] = [];
+    let witness: Witness | null = null;
+    for (const [kind, rows] of this.tables) {
       const isOfKind = (entity: object): boolean => Object.getPrototypeOf(entity) === kind;
-      const before = [...this.loaded].filter(([entity]) => isOfKind(entity));
-      return [
-        rows.insertion(this.added.filter(isOfKind).map((entity) => rows.read(entity))),
-        rows.update(before.map(([entity, row]) => ({ before: row, after: rows.read(entity) }))),
-      ];
-    });
+      const added = this.added.filter(isOfKind).map((entity) => rows.read(entity));
+      const changed = [...this.loaded].filter(([entity]) => isOfKind(entity)).map(([entity, before]) => ({ before, after: rows.read(entity) })).filter(isChanged);
+      parts.push(rows.insertion(added), rows.update(changed));
+      // The log comes last, and is the best one.
+      const written = added[0] ?? changed[0]?.after;
+      if (written !== undefined) witness = { ...rows.written(written), isLasting: kind === PaymentLogEntry.prototype };
+    }
     const ended = this.endSync();
     const due = await writeParts<DueRow>(this.em, [...parts, ended], this.beginSync());
     for (const { id, due_at } of due) this.payments.get(id)!.nextSyncAt = new Date(due_at);
+    const [first] = due;
+    if (first !== undefined) witness ??= { table: 'payment_sync', columns: [{ name: 'payment_id', type: 'uuid', value: first.id }], isLasting: false };
+    return witness;
   }
 
   /** A payment that was settled is looked at no more; one that is open again is. */

@@ -15,6 +15,19 @@ interface Column {
   valueOf(entity: Readonly<Record<string, unknown>>): string | null;
 }
 
+export interface Change {
+  readonly before: Row;
+  readonly after: Row;
+}
+
+export const isChanged = ({ before, after }: Change): boolean => after.some((value, at) => value !== before[at]);
+
+/** One row of a table, by what makes it unique. */
+export interface WrittenRow {
+  readonly table: string;
+  readonly columns: readonly { readonly name: string; readonly type: string; readonly value: string | null }[];
+}
+
 export class Rows {
   private readonly table: string;
   private readonly columns: readonly Column[];
@@ -38,11 +51,16 @@ export class Rows {
     return part(rows, [...columns.keys()], (source) => `insert into ${table} (${names}) select ${values} from ${source} with ordinality as k (${names}, place) order by k.place`);
   }
 
+  /** The row as one to ask for: its key, and its hash where it has one. */
+  written(row: Row): WrittenRow {
+    const { columns, table } = this;
+    return { table, columns: columns.flatMap(({ name, type, isKey }, at) => (isKey || name === 'hash' ? [{ name, type, value: row[at] ?? null }] : [])) };
+  }
+
   /** Writes the columns in which any of the rows differs from what it was; the rows must be locked. */
-  update(changes: readonly { readonly before: Row; readonly after: Row }[]): Part | null {
-    const differs = (at: number): boolean => changes.some(({ before, after }) => before[at] !== after[at]);
-    const changed = changes.filter(({ before, after }) => after.some((value, at) => value !== before[at]));
+  update(changed: readonly Change[]): Part | null {
     if (changed.length === 0) return null;
+    const differs = (at: number): boolean => changed.some(({ before, after }) => before[at] !== after[at]);
     const { columns, table } = this;
     const used = [...columns.keys()].filter((at) => columns[at]!.isKey || differs(at));
     const chosen = used.map((at) => columns[at]!);

@@ -6,11 +6,12 @@
  * conflict runs the batch again, and a connection lost during COMMIT is answered by what the database says of the transaction.
  */
 import { setTimeout as wait } from 'node:timers/promises';
-import type { MikroORM } from '@mikro-orm/postgresql';
+import type { EntityManager, MikroORM } from '@mikro-orm/postgresql';
 import type { Clock } from '../clock.js';
 import { DomainError } from '../payment/errors.js';
 import type { LateSuccessPolicy } from '../payment/late-success.js';
-import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type BatchStore, type Decision, type Operation } from './batch.js';
+import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type BatchStore, type Committing, type Decision, type Operation, type Witness } from './batch.js';
+import { boundQuery } from './bound-query.js';
 import { storeFailure, storeUnavailable } from './store-failure.js';
 
 export type { NotificationKey, Operation, OrderKey, RequestKey, View } from './batch.js';
@@ -202,9 +203,10 @@ export class UnitOfWork {
     const failure = storeFailure(doubt.cause);
     if (failure !== 'UNAVAILABLE') return await this.recover(batch, doubt.cause, retries);
 
-    const status = await this.transactionStatus(doubt.xid);
-    if (status === 'committed') return this.answer(batch, doubt.decisions, doubt.versioned);
-    if (status === 'aborted' && retries < CONFLICT_RETRIES_MAX) return await this.commit(batch, retries + 1);
+    const { committing } = doubt;
+    const outcome = await this.outcomeOf(committing);
+    if (outcome === 'committed') return this.answer(batch, committing.decisions, committing.versioned);
+    if (outcome === 'aborted' && retries < CONFLICT_RETRIES_MAX) return await this.commit(batch, retries + 1);
     refuseAll(
       batch,
       new DomainError('STORE_UNAVAILABLE', 'the connection to the database was lost during COMMIT and the outcome is unknown', {
@@ -215,14 +217,13 @@ export class UnitOfWork {
     );
   }
 
-  private async transactionStatus(xid: string): Promise<'committed' | 'aborted' | 'unknown'> {
+  private async outcomeOf({ xid, witness }: Committing): Promise<Outcome> {
     for (const pause of DOUBT_POLL_MS) {
       try {
-        const rows = await this.orm.em.fork().execute<{ status: string | null }[]>(
-          'select pg_xact_status(?::xid8) as status', [xid],
-        );
-        const status = rows[0]?.status;
-        if (status === 'committed' || status === 'aborted') return status;
+        const em = this.orm.em.fork();
+        const [row] = await boundQuery<{ status: string | null }>(em, 'select pg_xact_status($1::text::xid8) as status', [xid]);
+        if (row?.status === 'aborted') return 'aborted';
+        if (row?.status === 'committed') return witness === null ? 'committed' : await testify(em, xid, witness);
       } catch (error) {
         if (storeFailure(error) !== 'UNAVAILABLE') return 'unknown';
       }
@@ -235,6 +236,16 @@ export class UnitOfWork {
     batch.forEach((waiting, index) => waiting.settle(decisions[index]!));
     if (versioned) this.onCommit();
   }
+}
+
+type Outcome = 'committed' | 'aborted' | 'unknown';
+
+/** Somebody of this id has committed. Whether it was the one that wrote the row, the row knows. */
+async function testify(em: Pick<EntityManager, 'getKysely'>, xid: string, { table, columns, isLasting }: Witness): Promise<Outcome> {
+  const same = columns.map(({ name, type }, at) => `t.${name} = $${at + 2}::text::${type}`).join(' and ');
+  const found = await boundQuery(em, `select 1 from ${table} t where t.xmin = $1::text::xid8::xid and ${same}`, [xid, ...columns.map(({ value }) => value)]);
+  if (found.length > 0) return 'committed';
+  return isLasting ? 'aborted' : 'unknown';
 }
 
 function refuseAll(batch: readonly Waiting[], error: unknown): void {

@@ -13,7 +13,8 @@
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
 
-export type Verdict = 'pass' | 'drop-and-cut' | 'pass-then-cut';
+/** 'drop': the server never sees the chunk, and nobody is told. */
+export type Verdict = 'pass' | 'drop' | 'drop-and-cut' | 'pass-then-cut';
 export type ClientDataHook = (chunk: Buffer, connection: ProxyConnection) => Verdict;
 
 export interface ProxyConnection {
@@ -125,6 +126,7 @@ class Connection implements ProxyConnection {
   private fromClient(chunk: Buffer): void {
     if (!this.open) return;
     const verdict = this.ask(chunk, this);
+    if (verdict === 'drop') return;
     if (verdict === 'drop-and-cut') return this.cut();
 
     this.upstream.write(chunk);
