@@ -77,11 +77,11 @@ export class Pages {
   }
 
   /** Events after one revision, up to and with another. */
-  async read(after: bigint, to: bigint, client: Pick<Pool, 'query'> = this.pool): Promise<Page> {
+  async read(after: bigint, to: bigint, client: Reader = this.pool): Promise<Page> {
     const { rows } = await client.query<Row>({ name: 'feed_page', text: PAGE, values: [SHARD, `${after}`, `${to}`] });
     const first = rows[0];
     if (first === undefined) throw new FeedBroken(`shard ${SHARD} has no row in feed_head`);
-    const head = await this.headOf(first);
+    const head = await this.headOf(first, client);
 
     const events = first.rev === null ? [] : rows.map((row) => eventOf(row, head));
     requireDense(events, { after: larger(after, head.compactRev), to: to < head.rev ? to : head.rev });
@@ -90,9 +90,11 @@ export class Pages {
     return { head, events };
   }
 
-  private async headOf(row: Row): Promise<FeedHead> {
-    // Epochs are only ever added, so that a later look at their table is as good as one in the page's snapshot.
-    if (this.epochs.at(-1)?.epoch !== row.epoch) this.epochs = await this.readEpochs();
+  private async headOf(row: Row, client: Reader): Promise<FeedHead> {
+    // Epochs are only ever added, so that a later look at their table is as good as one in the page's snapshot; but not one at another
+    // server, which may be the primary of before.
+    if (this.epochs.at(-1)?.epoch !== row.epoch) this.epochs = await readEpochs(client);
+    if (!this.epochs.some(({ epoch }) => epoch === row.epoch)) throw new Error(`epoch ${row.epoch} is not in the history of the feed that was read after it`);
     return {
       feedId: row.feed_id,
       epoch: row.epoch,
@@ -102,18 +104,20 @@ export class Pages {
     };
   }
 
-  private async readEpochs(): Promise<readonly Epoch[]> {
-    const { rows } = await this.pool.query<{ epoch: number; start_rev: string }>({
-      name: 'feed_epochs',
-      text: 'select epoch, start_rev::text from feed_epoch where shard = $1 order by epoch',
-      values: [SHARD],
-    });
-    return rows.map(({ epoch, start_rev: startRev }) => ({ epoch, startRev: BigInt(startRev) }));
-  }
-
   private forget(start: bigint, read: Promise<Page>): void {
     if (this.blocks.get(start) === read) this.blocks.delete(start);
   }
+}
+
+type Reader = Pick<Pool, 'query'>;
+
+async function readEpochs(client: Reader): Promise<readonly Epoch[]> {
+  const { rows } = await client.query<{ epoch: number; start_rev: string }>({
+    name: 'feed_epochs',
+    text: 'select epoch, start_rev::text from feed_epoch where shard = $1 order by epoch',
+    values: [SHARD],
+  });
+  return rows.map(({ epoch, start_rev: startRev }) => ({ epoch, startRev: BigInt(startRev) }));
 }
 
 interface Row {

@@ -120,10 +120,11 @@ export class Tail {
     if (this.fault !== null || this.reading || !this.options.isWatched() || this.options.isBrought(this.current.epoch)) return;
     // The notification of the same step comes before the page.
     this.reading = true;
+    const page = await this.pages.read(from, from + ALONG_MAX, client).catch(() => null);
     try {
-      this.take(await this.pages.read(from, from + ALONG_MAX, client), from);
+      if (page !== null) this.take(page, from);
     } catch (error) {
-      this.options.log.debug({ err: error, revision: from }, 'the feed was not read along');
+      this.failed(error);
     }
     this.reading = false;
     if (this.isWanted) void this.follow();
@@ -171,13 +172,17 @@ export class Tail {
       }
       this.wanted = null;
     } catch (error) {
-      // The next peek asks again.
-      if (error instanceof FeedBroken) this.fault = error;
-      this.options.log.error({ err: error, revision: this.ring.head }, 'the feed could not be read');
-      this.options.onChanged();
+      this.failed(error);
     } finally {
       this.reading = false;
     }
+  }
+
+  /** The next peek asks again. */
+  private failed(error: unknown): void {
+    if (error instanceof FeedBroken) this.fault = error;
+    this.options.log.error({ err: error, revision: this.ring.head }, 'the feed could not be read');
+    this.options.onChanged();
   }
 
   private async readOn(): Promise<void> {

@@ -3,19 +3,7 @@
  * number of calls at a time, a pause after "too many", and a circuit breaker, the last two for each operation. Calls that it does not
  * let through were never sent, and say so. It repeats nothing.
  */
-import {
-  BrokenCircuitError,
-  bulkhead,
-  BulkheadRejectedError,
-  circuitBreaker,
-  CircuitState,
-  ConsecutiveBreaker,
-  ExponentialBackoff,
-  handleWhenResult,
-  TaskCancelledError,
-  wrap,
-  type IPolicy,
-} from 'cockatiel';
+import { bulkhead, BulkheadRejectedError, TaskCancelledError } from 'cockatiel';
 import { OVER_RATE, type Call, type Failure, type PlatformAdapter, type RefundReport } from '../payment/platform.js';
 
 export interface Limits {
@@ -31,8 +19,9 @@ type Operation = (typeof OPERATIONS)[number];
 
 const WAITING_FACTOR = 16;
 /** Consecutive calls without any answer before an operation is left alone. */
-const FAILURES_MAX = 10;
-const OPEN_MS = { initialDelay: 1_000, maxDelay: 60_000 };
+const SILENCES_MAX = 10;
+const OPEN_MIN_MS = 1_000;
+const OPEN_MAX_MS = 60_000;
 const PAUSE_MIN_MS = 1_000;
 const PAUSE_MAX_MS = 60_000;
 
@@ -75,34 +64,30 @@ export function limited(adapter: PlatformAdapter, limits: Limits): PlatformAdapt
 type Refused = Failure & { readonly kind: 'UNREACHABLE' | 'RATE_LIMITED' };
 
 class Guard {
-  private readonly policy: IPolicy;
-  private readonly breaker;
+  private readonly circuit = new Circuit();
   private pausedUntil = 0;
   private pauses = 0;
 
-  constructor(gate: ReturnType<typeof bulkhead>, private readonly bucket: TokenBucket) {
-    this.breaker = circuitBreaker(handleWhenResult((outcome) => (outcome as Waited<unknown>).isSilence), {
-      breaker: new ConsecutiveBreaker(FAILURES_MAX),
-      halfOpenAfter: new ExponentialBackoff(OPEN_MS),
-    });
-    // In this order: what waits for its turn is not sent into a silence that was found out meanwhile.
-    this.policy = wrap(gate, this.breaker);
-  }
+  constructor(
+    private readonly gate: ReturnType<typeof bulkhead>,
+    private readonly bucket: TokenBucket,
+  ) {}
 
   get isOpen(): boolean {
-    return this.breaker.state === CircuitState.Open;
+    return this.circuit.isOpen;
   }
 
   async run<T, R>(call: Call, run: () => Promise<T>, refused: (failure: Refused) => R): Promise<T | R> {
     const now = call.at.getTime();
     if (this.isPaused(now)) return refused({ kind: 'RATE_LIMITED', code: 'PAUSED', message: 'the platform asked for fewer calls', heldBack: true });
+    if (!this.circuit.lets) return refused(CIRCUIT_OPEN);
     if (!this.bucket.take(now)) return refused({ kind: 'RATE_LIMITED', code: OVER_RATE, message: 'more calls a second than are configured', heldBack: true });
     try {
       const { result } = await this.inTurn(async () => await waited(run, call.signal), call.signal);
       this.pauseAfter(result, now);
       return result;
     } catch (error) {
-      if (error instanceof BrokenCircuitError) return refused({ kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately', heldBack: true });
+      if (error instanceof CircuitIsOpen) return refused(CIRCUIT_OPEN);
       if (error instanceof BulkheadRejectedError) return refused({ kind: 'RATE_LIMITED', code: 'CONCURRENCY', message: 'too many calls at a time', heldBack: true });
       if (error instanceof TaskCancelledError) return refused({ kind: 'UNREACHABLE', code: 'WAITED', message: 'its time was over before its turn came', heldBack: true });
       throw error;
@@ -110,7 +95,7 @@ class Guard {
   }
 
   /** Waits for its turn no longer than its time; once under way it ends by itself. */
-  private async inTurn<T>(run: () => Promise<T>, signal: AbortSignal): Promise<T> {
+  private async inTurn<T>(run: () => Promise<Waited<T>>, signal: AbortSignal): Promise<Waited<T>> {
     let waits = true;
     const { promise: over, reject } = Promise.withResolvers<never>();
     const giveUp = (): void => {
@@ -118,9 +103,10 @@ class Guard {
     };
 
     signal.addEventListener('abort', giveUp, { once: true });
-    const inItsTurn = this.policy.execute(() => {
+    const inItsTurn = this.gate.execute(async () => {
       waits = false;
-      return run();
+      // It may have opened meanwhile: what has waited is not sent into a silence.
+      return await this.circuit.run(run);
     }, signal);
     try {
       return await Promise.race([inItsTurn, over]);
@@ -129,9 +115,9 @@ class Guard {
     }
   }
 
-  /** No pause lasts longer than the longest, however far the clock went back meanwhile. */
+  /** However far the clock went back meanwhile; but a call may bear the time of a little before. */
   private isPaused(now: number): boolean {
-    return now < this.pausedUntil && this.pausedUntil - now <= PAUSE_MAX_MS;
+    return now < this.pausedUntil && this.pausedUntil - now <= 2 * PAUSE_MAX_MS;
   }
 
   /** Longer with each refusal in a row, and anywhere below that, so that what was refused together does not come back together. */
@@ -144,10 +130,56 @@ class Guard {
   }
 }
 
-/** What a call brought, and whether it shows that the platform does not answer. */
+const CIRCUIT_OPEN: Refused = { kind: 'UNREACHABLE', code: 'CIRCUIT_OPEN', message: 'the platform has not answered lately', heldBack: true };
+class CircuitIsOpen extends Error {}
+
+/**
+ * Opens when so many calls in a row got no answer, and then lets one at a time find out whether there is one, after pauses that double. It
+ * has a clock that nobody sets. Ours because nobody shall wait for what the one finds out, and no call that was not made may close it.
+ */
+class Circuit {
+  private silences = 0;
+  private pauseMs = 0;
+  private openUntil: number | null = null;
+  private isTried = false;
+
+  get isOpen(): boolean {
+    return this.openUntil !== null;
+  }
+
+  /** Whether a call would be let through now. */
+  get lets(): boolean {
+    return this.openUntil === null || (!this.isTried && performance.now() >= this.openUntil);
+  }
+
+  async run<T>(call: () => Promise<Waited<T>>): Promise<Waited<T>> {
+    if (!this.lets) throw new CircuitIsOpen();
+    const isTrial = this.isOpen;
+    if (isTrial) this.isTried = true;
+    try {
+      const waited = await call();
+      if (waited.isSilence === false) this.close();
+      else if (waited.isSilence === true && (isTrial || (!this.isOpen && ++this.silences >= SILENCES_MAX))) this.open();
+      return waited;
+    } finally {
+      if (isTrial) this.isTried = false;
+    }
+  }
+
+  private close(): void {
+    [this.silences, this.pauseMs, this.openUntil] = [0, 0, null];
+  }
+
+  private open(): void {
+    this.pauseMs = Math.min(Math.max(2 * this.pauseMs, OPEN_MIN_MS), OPEN_MAX_MS);
+    this.openUntil = performance.now() + this.pauseMs * (0.5 + Math.random() / 2);
+  }
+}
+
+/** What a call brought, and whether it shows that the platform does not answer; null where it shows nothing. */
 interface Waited<T> {
   readonly result: T;
-  readonly isSilence: boolean;
+  readonly isSilence: boolean | null;
 }
 
 /** Somebody who does not wait this long has not found out whether the platform answers. */
@@ -157,7 +189,8 @@ async function waited<T>(run: () => Promise<T>, signal: AbortSignal): Promise<Wa
   const began = performance.now();
   const result = await run();
   const gaveUp = signal.aborted && performance.now() - began < PATIENCE_MS;
-  return { result, isSilence: isSilence(codeOf(result)) && !gaveUp };
+  const silent = isSilence(codeOf(result));
+  return { result, isSilence: silent && gaveUp ? null : silent };
 }
 
 /** Refills with time; holds one second's worth. */

@@ -64,7 +64,7 @@ export async function createRefund(
   if (deps.platforms.find(reserved.payment.platform, reserved.payment.merchantAccount) === undefined) return reserved;
   const { payment, refund } = reserved;
   const sent = reserved.replayed && refund.isAsked ? await driveRefund(deps, payment, refund) : await sendRefund(deps, payment.id, refund.id);
-  return { ...sent, replayed: reserved.replayed };
+  return { refund: sent.refund, payment: sent.payment, replayed: reserved.replayed };
 }
 
 function requireRefundable(payment: Payment, input: CreateRefund, act: Act): void {

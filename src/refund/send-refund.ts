@@ -11,11 +11,9 @@ import { isOpenRefund } from './refund-status.js';
 /** Longer than any call may take, so that a mark expires only when its sender is gone. */
 const SENDING_MS = 2 * PLATFORM_CALL_MAX_MS;
 
-/** A send that was held back by a limit or an open circuit comes again this much later. */
-const HELD_BACK_MS = 2_000;
-
 type Located = { payment: Payment; refund: Refund };
 type Ids = { paymentId: PaymentId; refundId: RefundId };
+/** `heldBack`: nobody was asked, for a limit or an open circuit held the call back. */
 type Driven = Located & { heldBack: boolean };
 
 /** Sends a refund that may be sent now, and records the outcome; answers with it as it is where it may not. */
@@ -61,14 +59,13 @@ async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promis
   return await joinReport(deps, { paymentId: payment.id, refundId: refund.id }, report, 'QUERY');
 }
 
-/** Nothing was sent after all: the mark goes, and with it the attempt. */
+/** Nothing was sent after all: the mark goes, and with it the attempt. It comes again when the mark would have expired. */
 async function takeBack(deps: Deps, ids: Ids, mark: { at: Date; sentAt: Date | null; failure: Failure }): Promise<Driven> {
   return await deps.work.run({
     payments: [ids.paymentId],
     decide: (view) => {
       const { payment, refund } = locate(view, ids.paymentId, ids.refundId);
       refund.unmarkSending(mark);
-      if (refund.isAsked) view.syncDue(payment, new Date(deps.clock.now().getTime() + HELD_BACK_MS));
       return { payment, refund, heldBack: true };
     },
   });

@@ -119,7 +119,7 @@ export interface BatchStore {
   lateSuccessPolicy(appId: string): LateSuccessPolicy;
 }
 
-/** The tables that a unit of work writes, in the order in which it writes them. */
+/** The tables that a unit of work writes. */
 export type Tables = ReadonlyMap<object, Rows>;
 
 export function tablesOf(orm: MikroORM): Tables {

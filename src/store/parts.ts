@@ -1,6 +1,6 @@
 /**
  * Many statements as one: each round trip to the database costs more than most of what is done in it. All parts see the same snapshot and
- * not what the others write, so that no two of them may concern the same row.
+ * not what the others write, in no promised order, so that no two of them may concern the same row.
  */
 import type { EntityManager } from '@mikro-orm/postgresql';
 import { boundQuery } from './bound-query.js';

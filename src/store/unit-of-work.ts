@@ -1,6 +1,6 @@
 /**
- * The unit of work is a group commit: operations that arrive while a transaction is in flight share the next one. A lone operation
- * starts at once, and load makes the batches grow by itself. Every write of a payment goes through here.
+ * The unit of work is a group commit: operations that arrive while a transaction is in flight share the next one. Where nothing is in
+ * flight an operation starts at once, and load makes the batches grow by itself. Every write of a payment goes through here.
  *
  * One operation never harms another: a refusal is its own answer, a poisoned operation is found by bisection and fails alone, a
  * conflict runs the batch again, and a connection lost during COMMIT is answered by what the database says of the transaction.
@@ -48,8 +48,8 @@ interface Waiting {
 export class UnitOfWork {
   private readonly queue: Waiting[] = [];
   private readonly busy = new Set<string>();
-  private inFlight = 0;
-  private startedAt = 0;
+  /** When each of the transactions in flight was started, in that order. */
+  private readonly inFlight = new Set<{ readonly startedAt: number }>();
   private scheduled = false;
   private timer: NodeJS.Timeout | undefined;
   private idle: (() => void)[] = [];
@@ -106,7 +106,7 @@ export class UnitOfWork {
 
   /** Resolves once nothing waits and nothing is in flight. */
   async whenIdle(): Promise<void> {
-    if (this.queue.length === 0 && this.inFlight === 0) return;
+    if (this.queue.length === 0 && this.inFlight.size === 0) return;
     await new Promise<void>((resolve) => this.idle.push(resolve));
   }
 
@@ -120,28 +120,29 @@ export class UnitOfWork {
   }
 
   private start(): void {
-    while (this.inFlight < this.transactionsMax && !this.waitsForCompany()) {
+    while (this.inFlight.size < this.transactionsMax && !this.waitsForCompany()) {
       const batch = this.takeBatch();
       if (batch.length === 0) break;
 
-      this.startedAt = performance.now();
       const keys = new Set(batch.flatMap((waiting) => waiting.keys));
       for (const key of keys) this.busy.add(key);
-      this.inFlight += 1;
+      const transaction = { startedAt: performance.now() };
+      this.inFlight.add(transaction);
       void this.commit(batch).finally(() => {
         for (const key of keys) this.busy.delete(key);
-        this.inFlight -= 1;
+        this.inFlight.delete(transaction);
         this.start();
       });
     }
 
-    if (this.queue.length > 0 || this.inFlight > 0) return;
+    if (this.queue.length > 0 || this.inFlight.size > 0) return;
     for (const resolve of this.idle.splice(0)) resolve();
   }
 
   private waitsForCompany(): boolean {
-    if (this.inFlight === 0 || this.queue.length === 0 || this.queue.length >= COMPANY) return false;
-    const leftMs = this.startedAt + COMPANY_MS - performance.now();
+    const newest = [...this.inFlight].at(-1);
+    if (newest === undefined || this.queue.length === 0 || this.queue.length >= COMPANY) return false;
+    const leftMs = newest.startedAt + COMPANY_MS - performance.now();
     if (leftMs <= 0) return false;
     this.timer ??= setTimeout(() => {
       this.timer = undefined;

@@ -148,11 +148,13 @@ export class Lane {
   private giveBack(one: Release): void {
     this.releases.push(one);
     if (this.releases.length > 1) return;
+    const before = this.releasing;
     this.releasing = new Promise<void>((resolve) => setImmediate(resolve)).then(async () => {
       const releases = this.releases.splice(0);
       // A claim that could not be given back comes due again when its lease is over.
       await release(this.deps.orm, releases).catch((error: unknown) => this.log.error({ err: error, count: releases.length }, 'sync leases not given back'));
       if (releases.some(({ next }) => next !== null && next < this.sleepsUntil)) this.wakeUp();
+      await before;
     });
   }
 

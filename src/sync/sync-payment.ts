@@ -21,20 +21,25 @@ export interface Looked {
 /** One look at a payment as it was read: what is in doubt is asked, what was never sent is sent, what has expired is closed. */
 export async function syncPayment(deps: Deps, read: { payment: Payment; refunds: readonly Refund[] }): Promise<Looked> {
   let { payment } = read;
-  let refundsHeldBack = false;
+  let [asked, heldBack] = [false, false];
+  const note = (isHeldBack: boolean): void => {
+    if (isHeldBack) heldBack = true;
+    else asked = true;
+  };
   const refunds: Refund[] = [];
   for (const refund of read.refunds) {
-    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund, heldBack: false };
+    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund };
+    if ('heldBack' in driven) note(driven.heldBack);
     payment = driven.payment;
-    refundsHeldBack ||= driven.heldBack;
     refunds.push(driven.refund);
   }
-  if (!isOpen(payment.status) && payment.status !== 'REVIEW') return { payment, refunds, heldBack: refundsHeldBack };
-
-  const asked = await queryPayment(deps, payment, WORKER);
-  const isUnasked = asked.failure?.heldBack === true && !isExhausted(payment, deps.clock.now());
-  if (!isUnasked) payment = await drivePayment(deps, asked.payment);
-  return { payment, refunds, heldBack: isUnasked || refundsHeldBack };
+  if (isOpen(payment.status) || payment.status === 'REVIEW') {
+    const answer = await queryPayment(deps, payment, WORKER);
+    const isHeldBack = answer.failure?.heldBack === true && !isExhausted(payment, deps.clock.now());
+    note(isHeldBack);
+    if (!isHeldBack) payment = await drivePayment(deps, answer.payment);
+  }
+  return { payment, refunds, heldBack: heldBack && !asked };
 }
 
 /** What an open payment needs after it was asked about. */

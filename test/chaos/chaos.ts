@@ -73,6 +73,8 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const counts = await killing;
   const struck = trouble.struck();
   trouble.stop();
+  // Circuits know no other time than the real one, which does not run on; a new process has none that is open.
+  await service.kill();
   await passing.letPassInPeace(pace.inPeaceMs);
 
   const books = platformBooks(simulators);

@@ -1,5 +1,9 @@
+import pg from 'pg';
 import { Cursors, cursorText } from '../../src/feed/cursor.js';
 import type { FeedEvent } from '../../src/feed/event.js';
+import { Pages } from '../../src/feed/pages.js';
+import type { Watcher } from '../../src/feed/watcher.js';
+import { connected } from '../support/pg-client.js';
 import { until } from '../support/until.js';
 import { after, create, eventsOf, idsOf, openBench, pull, read, refusal, report, wish, type Bench } from './bench.js';
 
@@ -16,6 +20,13 @@ async function failOver(bench: Bench, lastRev: number): Promise<void> {
   await bench.sql('delete from payment_log l using feed f where f.rev > $1 and l.payment_id = f.payment_id and l.version = f.version', [lastRev]);
   await bench.sql('delete from feed where rev > $1', [lastRev]);
   await bench.sql(`update feed_head set rev = $1, lineage = lineage || '-lost'`, [lastRev]);
+}
+
+/** So many events, however they are cut into messages: some of them may still be in memory. */
+async function pullAll(watcher: Watcher, count: number): Promise<FeedEvent[]> {
+  const events: FeedEvent[] = [];
+  while (events.length < count) events.push(...eventsOf([await pull(watcher, 'events')]));
+  return events;
 }
 
 async function payments(bench: Bench, count: number): Promise<void> {
@@ -59,7 +70,7 @@ test('after a lost tail whoever has read it is told the safe position, even when
   await payments(bench, 10);
   const before = await read(bench.feed, { eventsPerMessageMax: 1 });
   const live = await bench.feed.watch(wish({ eventsPerMessageMax: 1_000 }));
-  expect(idsOf([await pull(live, 'events')])).toHaveLength(10);
+  expect(await pullAll(live, 10)).toHaveLength(10);
   const early = await bench.feed.watch(wish({ eventsPerMessageMax: 1 }));
   await pull(early, 'events');
 
@@ -126,14 +137,14 @@ test('what one watch was given of a lost tail is not given to the next, where th
   await read(another);
 
   const [first, second] = [await bench.feed.watch(wish()), await bench.feed.watch(wish())];
-  expect(idsOf([await pull(first, 'events')])).toHaveLength(10);
+  expect(await pullAll(first, 10)).toHaveLength(10);
   await failOver(bench, 6);
   await create(writer);
   another.kick();
   await until(() => another.health().head === 7n && another.health().epoch === 2);
   const history = eventsOf(await read(another));
   await bench.feed.watch(wish());
-  expect(eventsOf([await pull(second, 'events')])).toEqual(history);
+  expect(await pullAll(second, history.length)).toEqual(history);
   expect(await refusal(pull(first, 'events'))).toMatchObject({ reason: 'FEED_HISTORY_DIVERGED' });
 });
 
@@ -201,4 +212,21 @@ test('the sequencer refuses to run inside a writing transaction and under repeat
   await expect(advance('read committed', 'select pg_current_xact_id()')).rejects.toMatchObject(refused);
   await expect(advance('repeatable read', 'select 1')).rejects.toMatchObject(refused);
   expect(idsOf(await read(bench.feed))).toHaveLength(2);
+});
+
+test('the epochs of a page are read where the page was read: the pool may still be at the primary of before', async () => {
+  await using old = await openBench();
+  await using promoted = await openBench();
+  await promoted.sql(`update feed_head set lineage = lineage || '-lost'`);
+  for (const { deps } of [old, promoted]) await create(deps);
+  await until(() => promoted.feed.health().epoch === 2);
+  await using stack = new AsyncDisposableStack();
+  const pool = stack.adopt(new pg.Pool({ connectionString: old.url }), (own) => own.end());
+  const pages = new Pages(pool, () => undefined);
+  expect((await pages.read(0n, 10n)).head.epochs.map(({ epoch }) => epoch)).toEqual([1]);
+  await using client = await connected(promoted.url);
+  expect((await pages.read(0n, 10n, client)).head).toMatchObject({ epoch: 2, epochs: [{ epoch: 1 }, { epoch: 2 }] });
+
+  const torn = { query: (query: { name: string }): unknown => (query.name === 'feed_page' ? client : pool).query(query as never) };
+  await expect(new Pages(pool, () => undefined).read(0n, 10n, torn as never)).rejects.toThrow('epoch 2 is not in the history');
 });

@@ -1,5 +1,6 @@
 import type { NewOrder, NewRefund, PlatformAdapter } from '../../src/payment/platform.js';
 import { limited } from '../../src/platform/limits.js';
+import { until } from '../support/until.js';
 
 const T0 = new Date('2026-01-01T00:00:00Z');
 const at = (ms: number) => ({ at: new Date(T0.getTime() + ms), signal: AbortSignal.timeout(5_000) });
@@ -104,6 +105,30 @@ test('a platform that does not answer is left alone, operation by operation; ref
   answer = { kind: 'REJECTED', meaning: 'FINAL', code: 'ACQ.TOTAL_FEE_EXCEED', message: '' };
   for (let call = 0; call < 12; call += 1) expect(await guarded.close(IDENTITY, at(0))).toMatchObject({ kind: 'REJECTED' });
   expect(guarded.openCircuits).toEqual(['create']);
+});
+
+test('one call at a time finds out whether a platform answers again; nobody waits for it, least of all another operation', async () => {
+  let answer: () => Promise<object> | object = () => ({ kind: 'UNKNOWN', code: 'NO_ANSWER', message: '' });
+  const { adapter, calls } = told(() => answer());
+  const guarded = limited({ ...adapter, create: () => Promise.resolve(OK as never) }, { concurrency: 4, perSecond: 1_000 });
+  for (let call = 0; call < 10; call += 1) await guarded.query(IDENTITY, at(0));
+  expect(guarded.openCircuits).toEqual(['query']);
+
+  const { promise: trial, resolve: end } = Promise.withResolvers<object>();
+  answer = () => trial;
+  const tried: Promise<unknown>[] = [];
+  await until(() => {
+    tried.push(guarded.query(IDENTITY, at(0)));
+    return calls.count === 11;
+  });
+  const others = await Promise.all(Array.from({ length: 80 }, () => guarded.query(IDENTITY, at(0))));
+  expect(new Set(others.map((outcome) => (outcome as { code?: string }).code))).toEqual(new Set(['CIRCUIT_OPEN']));
+  expect(await guarded.create(ORDER, at(0))).toBe(OK);
+  expect(calls.count).toBe(11);
+
+  end(OK);
+  await Promise.all(tried);
+  expect(guarded.openCircuits).toEqual([]);
 });
 
 test('a call whose time is over before its turn comes was not sent, and says so', async () => {
