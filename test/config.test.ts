@@ -1,5 +1,6 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigError, readConfig } from '../src/config.js';
 import { newKeyPair } from '../src/simulator/rsa-pair.js';
@@ -52,7 +53,7 @@ test('production trusts nobody by default, has no simulators and no reflection',
 });
 
 test('a mounted secret is read from its file', () => {
-  const file = join(mkdtempSync('/tmp/paystate-config-'), 'key');
+  const file = join(mkdtempSync(join(tmpdir(), 'paystate-config-')), 'key');
   writeFileSync(file, 'secret of a file\n');
   expect(readConfig({ PAYSTATE_TOKEN_KEY_FILE: file }).tokenKey).toBe('secret of a file');
 });
@@ -67,7 +68,7 @@ test('NATS brings the feed where it is asked to, and only then is an address of 
 });
 
 test('several accounts of several platforms, with keys in files beside the configuration', () => {
-  const folder = mkdtempSync('/tmp/paystate-config-');
+  const folder = mkdtempSync(join(tmpdir(), 'paystate-config-'));
   writeFileSync(join(folder, 'app.pem'), privateKey);
   const { app_private_key: _key, ...rest } = ALIPAY;
   const platforms = { alipay: [{ ...rest, app_private_key_file: 'app.pem' }, { ...ALIPAY, account: 'shop', apps: ['shop'], calls_per_second: 50 }], wechatpay: [WECHATPAY] };

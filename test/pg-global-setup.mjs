@@ -2,7 +2,7 @@
  * One throw-away PostgreSQL for a run of jest: the database `tpl`, migrated and closed, and a copy of it per worker. The
  * environment hands the administrator's URL to the workers, and where clusters of their own may be made; `pg-setup.mjs` makes the rest of it.
  */
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, statSync } from 'node:fs';
 import { freemem, tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import pg from 'pg';
@@ -22,6 +22,9 @@ export default async function startTestPostgres({ maxWorkers }) {
 
   const folder = mkdtempSync(join(parent, `paystate-jest-${process.pid}-`));
   chmodSync(folder, 0o755);
+  // What tests leave lying goes with the folder.
+  process.env.TMPDIR = join(folder, 'tmp');
+  mkdirSync(process.env.TMPDIR);
   const dataDir = join(folder, 'postgres');
   globalThis.stopTestPostgres = async () => {
     await resetEmbeddedPostgres(dataDir);

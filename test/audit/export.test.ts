@@ -2,6 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkingKeyOf, keyIdOf, newKeyPair, signingKeyOf } from '../../src/audit/audit-key.js';
 import { compareExport, type Evidence } from '../../src/audit/compare-export.js';
@@ -26,7 +27,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   at = T0;
-  folder = mkdtempSync('/tmp/paystate-audit-');
+  folder = mkdtempSync(join(tmpdir(), 'paystate-audit-'));
   await forger.run('truncate payment cascade');
 });
 afterEach(() => rmSync(folder, { recursive: true }));

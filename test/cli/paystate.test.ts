@@ -2,6 +2,7 @@ import { execFile, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import pg from 'pg';
@@ -85,6 +86,7 @@ test('the simulators alone are platforms for a service that is configured with t
     env: { PATH: process.env['PATH'], PAYSTATE_DATA_DIR: dataDir, PAYSTATE_SIMULATOR_PORT: '0' },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  using _ = { [Symbol.dispose]: () => child.kill('SIGKILL') };
   const exit = once(child, 'exit');
   let printed = '';
   child.stdout.on('data', (piece: Buffer) => (printed += piece.toString()));
@@ -162,7 +164,7 @@ test('call reaches any method, keeps 64-bit numbers whole and explains refusals'
 test('an audit export is signed, verified, and shows a rewrite that nothing else shows', async () => {
   await using service = await startTestApp({ manualSync: true });
   await using forger = await Forger.of(service.app.databaseUrl);
-  const folder = mkdtempSync('/tmp/paystate-audit-');
+  const folder = mkdtempSync(join(tmpdir(), 'paystate-audit-'));
   const file = (name: string): string => join(folder, name);
   const audit = (...args: string[]) => paystate(['audit', ...args], { DATABASE_URL: service.app.databaseUrl });
   const { payment } = await service.payments.createPayment(registered());
