@@ -92,7 +92,7 @@ export class Pages {
 
   private async headOf(row: Row, client: Reader): Promise<FeedHead> {
     // Epochs are only ever added, so that a later look at their table is as good as one in the page's snapshot; but not one at another
-    // server, which may be the primary of before.
+    // server, as a pool may have it, which is the primary of before.
     if (this.epochs.at(-1)?.epoch !== row.epoch) this.epochs = await readEpochs(client);
     if (!this.epochs.some(({ epoch }) => epoch === row.epoch)) throw new Error(`epoch ${row.epoch} is not in the history of the feed that was read after it`);
     return {

@@ -36,6 +36,8 @@ export interface PlatformAdapter {
   readonly currencies: readonly string[];
   /** Operations that are left alone for a while, since the platform did not answer them lately; an adapter by itself has none. */
   readonly openCircuits?: readonly string[];
+  /** Whether a call of the operation would be held back for that now. */
+  holdsBack?(operation: 'refund'): boolean;
   /** Headers that a delivery is read by, beside its content-type, in lower case; these alone are stored with it. */
   readonly deliveryHeaders: readonly string[];
   /** How the platform wants a delivery answered. */

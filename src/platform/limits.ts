@@ -58,6 +58,7 @@ export function limited(adapter: PlatformAdapter, limits: Limits): PlatformAdapt
     get openCircuits() {
       return OPERATIONS.filter((operation) => guardOf(operation).isOpen);
     },
+    holdsBack: (operation) => guardOf(operation).holdsBack,
   };
 }
 
@@ -75,6 +76,11 @@ class Guard {
 
   get isOpen(): boolean {
     return this.circuit.isOpen;
+  }
+
+  /** Whether its circuit lets no call through now. */
+  get holdsBack(): boolean {
+    return !this.circuit.lets;
   }
 
   async run<T, R>(call: Call, run: () => Promise<T>, refused: (failure: Refused) => R): Promise<T | R> {
@@ -159,7 +165,7 @@ class Circuit {
     try {
       const waited = await call();
       if (waited.isSilence === false) this.close();
-      else if (waited.isSilence === true && (isTrial || (!this.isOpen && ++this.silences >= SILENCES_MAX))) this.open();
+      else if (waited.isSilence === true && (this.isOpen ? isTrial : ++this.silences >= SILENCES_MAX)) this.open();
       return waited;
     } finally {
       if (isTrial) this.isTried = false;
@@ -227,4 +233,4 @@ const kindOf = (result: unknown): string => (result as { kind?: string }).kind ?
 const codeOf = (result: unknown): string => (result as { code?: string }).code ?? (result as { failure?: Failure | null }).failure?.code ?? '';
 
 /** No answer of the platform, whatever its content; a refusal is one. */
-const isSilence = (code: string): boolean => /^(TIMEOUT|NO_ANSWER|HTTP_5\d\d|UND_ERR_\w+|E[A-Z]{4,})$/.test(code);
+const isSilence = (code: string): boolean => /^(TIMEOUT|NO_ANSWER|HTTP_5\d\d|UND_ERR_\w+|EAI_\w+|ERR_(?:TLS|SSL)_\w+|CERT_\w+|E[A-Z]{4,})$/.test(code);

@@ -13,8 +13,11 @@ const SENDING_MS = 2 * PLATFORM_CALL_MAX_MS;
 
 type Located = { payment: Payment; refund: Refund };
 type Ids = { paymentId: PaymentId; refundId: RefundId };
-/** `heldBack`: nobody was asked, for a limit or an open circuit held the call back. */
-type Driven = Located & { heldBack: boolean };
+/** Whether the platform was called, and whether a limit or an open circuit held a call back. */
+type Driven = Located & { asked: boolean; heldBack: boolean };
+const NOT_CALLED = { asked: false, heldBack: false } as const;
+const CALLED = { asked: true, heldBack: false } as const;
+const HELD_BACK = { asked: false, heldBack: true } as const;
 
 /** Sends a refund that may be sent now, and records the outcome; answers with it as it is where it may not. */
 export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: RefundId): Promise<Driven> {
@@ -31,7 +34,7 @@ export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: Ref
     },
   });
   const { payment, refund, order } = marked;
-  if (order === null) return { payment, refund, heldBack: false };
+  if (order === null) return { payment, refund, ...NOT_CALLED };
 
   const report = await adapterOf(deps, payment).refund(order, { at, signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) });
   if (report.failure?.heldBack === true) return await takeBack(deps, { paymentId, refundId }, { at, sentAt: order.sentAt, failure: report.failure });
@@ -40,14 +43,22 @@ export async function sendRefund(deps: Deps, paymentId: PaymentId, refundId: Ref
 
 /** One look at a refund that is not settled: what is in doubt is asked, what was never sent or not taken in is sent. */
 export async function driveRefund(deps: Deps, payment: Payment, refund: Refund): Promise<Driven> {
-  if (refund.isBeingSent(deps.clock.now())) return { payment, refund, heldBack: false };
-  if (refund.attempts === 0) return await sendRefund(deps, payment.id, refund.id);
+  if (refund.isBeingSent(deps.clock.now())) return { payment, refund, ...NOT_CALLED };
+  if (refund.attempts === 0) return await sendUnlessHeldBack(deps, { payment, refund });
 
   const settled = refund.sendingUntil === null ? { payment, refund } : await giveUpSending(deps, payment.id, refund.id);
   // Asked before it is sent again, but for what was refused at the door: the first send may have been taken in.
   const isRefused = settled.refund.status === 'CREATED' && settled.refund.retry === 'SAME_NUMBER';
-  const asked = isRefused ? { ...settled, heldBack: false } : await queryRefund(deps, settled.payment, settled.refund);
-  return asked.refund.canSend(deps.clock.now()) && !asked.heldBack ? await sendRefund(deps, payment.id, refund.id) : asked;
+  const told = isRefused ? { ...settled, ...NOT_CALLED } : await queryRefund(deps, settled.payment, settled.refund);
+  if (told.heldBack || !told.refund.canSend(deps.clock.now())) return told;
+  const sent = await sendUnlessHeldBack(deps, told);
+  return { ...sent, asked: told.asked || sent.asked };
+}
+
+/** What would be held back is not marked as being sent. */
+async function sendUnlessHeldBack(deps: Deps, { payment, refund }: Located): Promise<Driven> {
+  if (adapterOf(deps, payment).holdsBack?.('refund') === true) return { payment, refund, ...HELD_BACK };
+  return await sendRefund(deps, payment.id, refund.id);
 }
 
 /** Asks the platform about a refund that was sent. */
@@ -55,7 +66,7 @@ async function queryRefund(deps: Deps, payment: Payment, refund: Refund): Promis
   const identity: RefundIdentity = refund.identity(payment);
   const call = { at: deps.clock.now(), signal: AbortSignal.timeout(PLATFORM_CALL_MAX_MS) };
   const report = await adapterOf(deps, payment).queryRefund(identity, call);
-  if (report.failure?.heldBack === true) return { payment, refund, heldBack: true };
+  if (report.failure?.heldBack === true) return { payment, refund, ...HELD_BACK };
   return await joinReport(deps, { paymentId: payment.id, refundId: refund.id }, report, 'QUERY');
 }
 
@@ -66,7 +77,7 @@ async function takeBack(deps: Deps, ids: Ids, mark: { at: Date; sentAt: Date | n
     decide: (view) => {
       const { payment, refund } = locate(view, ids.paymentId, ids.refundId);
       refund.unmarkSending(mark);
-      return { payment, refund, heldBack: true };
+      return { payment, refund, ...HELD_BACK };
     },
   });
 }
@@ -107,7 +118,7 @@ function joinReport(
       if (source === 'SYNC_REPLY' && isOpenRefund(located.refund.status)) {
         view.syncDue(located.payment, new Date(act.at.getTime() + adapterOf(deps, located.payment).paces.refund[0]!));
       }
-      return { ...located, heldBack: false };
+      return { ...located, ...CALLED };
     },
   });
 }

@@ -33,14 +33,18 @@ export function storeFailure(error: unknown): StoreFailure {
   return 'STATEMENT';
 }
 
+/** Whether the server itself has said this, and not the connection on the way to it. */
+export const isServersWord = (error: unknown): boolean => causes(error).some(({ severity }) => typeof severity === 'string');
+
+/** The SQLSTATE, or the code of the system's error; empty where there is none. */
+export function codeOf(error: unknown): string {
+  for (const { code } of causes(error)) if (typeof code === 'string') return code;
+  return '';
+}
+
 /** What callers hear of any failure that is over once the database is itself again. */
 export function storeUnavailable(cause: unknown): DomainError {
   return new DomainError('STORE_UNAVAILABLE', 'the database cannot be reached', { retryAfterMs: 1_000, cause });
-}
-
-function codeOf(error: unknown): string {
-  for (const { code } of causes(error)) if (typeof code === 'string') return code;
-  return '';
 }
 
 function sentences(error: unknown): string {
@@ -50,8 +54,8 @@ function sentences(error: unknown): string {
 }
 
 /** Not by `instanceof`: drivers and the runtime may make their errors in another realm. */
-function causes(error: unknown): { code?: unknown; message?: unknown }[] {
-  const found: { code?: unknown; message?: unknown }[] = [];
+function causes(error: unknown): { code?: unknown; message?: unknown; severity?: unknown }[] {
+  const found: { code?: unknown; message?: unknown; severity?: unknown }[] = [];
   for (let cause = error; typeof cause === 'object' && cause !== null && found.length < CAUSES_MAX; ) {
     found.push(cause);
     cause = 'cause' in cause ? cause.cause : null;

@@ -12,7 +12,7 @@ import { DomainError } from '../payment/errors.js';
 import type { LateSuccessPolicy } from '../payment/late-success.js';
 import { CommitInDoubt, exclusiveKeys, PoisonedDecision, runBatch, tablesOf, type BatchStore, type Committing, type Decision, type Operation, type Witness } from './batch.js';
 import { boundQuery } from './bound-query.js';
-import { storeFailure, storeUnavailable } from './store-failure.js';
+import { codeOf, isServersWord, storeFailure, storeUnavailable } from './store-failure.js';
 
 export type { NotificationKey, Operation, OrderKey, RequestKey, View } from './batch.js';
 
@@ -36,6 +36,7 @@ const COMPANY_MS = 10;
 const CONFLICT_RETRIES_MAX = 5;
 /** Another process took the key between our look and our insert; looking again finds its row. */
 const UNIQUE_RETRIES_MAX = 3;
+const INVALID_PARAMETER = '22023';
 /** How long a backend may take to notice that its client is gone. */
 const DOUBT_POLL_MS = [5, 20, 50, 100, 200, 400, 800, 1_600];
 
@@ -200,9 +201,9 @@ export class UnitOfWork {
 
   /** The commit may have happened. Only the database knows; nobody is told anything before it was asked. */
   private async resolveDoubt(batch: readonly Waiting[], doubt: CommitInDoubt, retries: number): Promise<void> {
-    // A COMMIT that answered with an error (a deferred constraint, say) is no doubt.
-    const failure = storeFailure(doubt.cause);
-    if (failure !== 'UNAVAILABLE') return await this.recover(batch, doubt.cause, retries);
+    // A COMMIT that the server answered with an error (a deferred constraint, say) is no doubt; whatever else went wrong is one.
+    const isAnswered = isServersWord(doubt.cause) && storeFailure(doubt.cause) !== 'UNAVAILABLE';
+    if (isAnswered) return await this.recover(batch, doubt.cause, retries);
 
     const { committing } = doubt;
     const outcome = await this.outcomeOf(committing);
@@ -221,12 +222,17 @@ export class UnitOfWork {
   private async outcomeOf({ xid, witness }: Committing): Promise<Outcome> {
     for (const pause of DOUBT_POLL_MS) {
       try {
-        const em = this.orm.em.fork();
-        const [row] = await boundQuery<{ status: string | null }>(em, 'select pg_xact_status($1::text::xid8) as status', [xid]);
-        if (row?.status === 'aborted') return 'aborted';
-        if (row?.status === 'committed') return witness === null ? 'committed' : await testify(em, xid, witness);
+        // On one connection, and so at one server; as two statements, for the row must be looked for after the status is known.
+        const outcome = await this.orm.em.fork().transactional(async (em): Promise<Outcome | 'in progress'> => {
+          const [row] = await boundQuery<{ status: Outcome | 'in progress' | null }>(em, 'select pg_xact_status($1::text::xid8) as status', [xid]);
+          if (row?.status !== 'committed' || witness === null) return row?.status ?? 'unknown';
+          return await testify(em, xid, witness);
+        });
+        if (outcome !== 'in progress') return outcome;
       } catch (error) {
-        if (storeFailure(error) !== 'UNAVAILABLE') return 'unknown';
+        // The id is one that this server has yet to give out: a crash has lost that it ever was.
+        if (codeOf(error) === INVALID_PARAMETER) return 'aborted';
+        if (isServersWord(error) && storeFailure(error) !== 'UNAVAILABLE') return 'unknown';
       }
       await wait(pause);
     }

@@ -22,7 +22,7 @@ const SLEEP_MIN_MS = 20;
 const FAILED_MS = 5_000;
 /** What a clock may go back when it is put right as it runs. */
 const CLOCK_BACK_MS = 1_000;
-/** After calls that were held back: the lane pauses, and they come again within a few of its pauses. */
+/** Where nobody could be asked: the lane pauses, and these come again within a few of its pauses; later what was marked as being sent. */
 const HELD_BACK_MS = 1_000;
 
 export class Lane {

@@ -22,22 +22,19 @@ export interface Looked {
 export async function syncPayment(deps: Deps, read: { payment: Payment; refunds: readonly Refund[] }): Promise<Looked> {
   let { payment } = read;
   let [asked, heldBack] = [false, false];
-  const note = (isHeldBack: boolean): void => {
-    if (isHeldBack) heldBack = true;
-    else asked = true;
-  };
   const refunds: Refund[] = [];
   for (const refund of read.refunds) {
-    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund };
-    if ('heldBack' in driven) note(driven.heldBack);
+    const driven = refund.isAsked ? await driveRefund(deps, payment, refund) : { payment, refund, asked: false, heldBack: false };
+    asked ||= driven.asked;
+    heldBack ||= driven.heldBack;
     payment = driven.payment;
     refunds.push(driven.refund);
   }
   if (isOpen(payment.status) || payment.status === 'REVIEW') {
     const answer = await queryPayment(deps, payment, WORKER);
     const isHeldBack = answer.failure?.heldBack === true && !isExhausted(payment, deps.clock.now());
-    note(isHeldBack);
-    if (!isHeldBack) payment = await drivePayment(deps, answer.payment);
+    if (isHeldBack) heldBack = true;
+    else [asked, payment] = [true, await drivePayment(deps, answer.payment)];
   }
   return { payment, refunds, heldBack: heldBack && !asked };
 }

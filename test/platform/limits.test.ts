@@ -93,6 +93,13 @@ async function isPaused(guarded: PlatformAdapter, now: number): Promise<boolean>
   return outcome.kind === 'RATE_LIMITED' && outcome.code === 'PAUSED';
 }
 
+test.each(['EAI_AGAIN', 'CERT_HAS_EXPIRED', 'ERR_TLS_CERT_ALTNAME_INVALID', 'ECONNREFUSED', 'UND_ERR_SOCKET'])('%s is no answer', async (code) => {
+  const { adapter } = told(() => ({ kind: 'UNREACHABLE', code, message: '' }));
+  const guarded = limited(adapter, { concurrency: 10, perSecond: 1_000 });
+  for (let call = 0; call < 10; call += 1) await guarded.query(IDENTITY, at(0));
+  expect(guarded.openCircuits).toEqual(['query']);
+});
+
 test('a platform that does not answer is left alone, operation by operation; refusals are answers', async () => {
   let answer: object = { kind: 'UNKNOWN', code: 'TIMEOUT', message: '' };
   const { adapter, calls } = told(() => answer);
